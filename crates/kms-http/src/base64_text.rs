@@ -50,7 +50,9 @@ mod tests {
             assert_eq!(decode(text.as_bytes()).unwrap().expose(), expected.as_bytes());
         }
         let inner = format!("{}\n{}", "A".repeat(64), "A".repeat(64));
-        for bad in ["QR==", "QQ", "QQ=", "QQ===", "Q", "QQ==\n", " QQ==", "QQ==QQ==", "_-8=", "=", "====", "aGVs bG8h", &inner] {
+        for bad in
+            ["QR==", "QQ", "QQ=", "QQ===", "Q", "QQ==\n", " QQ==", "QQ==QQ==", "_-8=", "=", "====", "aGVs bG8h", &inner]
+        {
             assert!(decode(bad.as_bytes()).is_none(), "{bad}");
         }
     }

@@ -350,7 +350,9 @@ mod tests {
         for good in ["0", "5", "1893456000", "9223372036854775807"] {
             assert_eq!(canonical_seconds(good).map(|seconds| seconds.to_string()).as_deref(), Some(good));
         }
-        for bad in ["", "-1", "+5", " 5", "5 ", "05", "00", "1e9", "0x5", "5.0", "9223372036854775808", "18446744073709551616"] {
+        for bad in
+            ["", "-1", "+5", " 5", "5 ", "05", "00", "1e9", "0x5", "5.0", "9223372036854775808", "18446744073709551616"]
+        {
             assert_eq!(canonical_seconds(bad), None, "{bad}");
         }
     }
@@ -361,8 +363,20 @@ mod tests {
         let trailing_bits = TAG.replace("OQ=", "OR=");
         let url_safe = TAG.replace('+', "-");
         for bad in [
-            "", "AA==", "AAAA", &TAG[..43], &TAG[..40], "=", &trailing_bits, &url_safe, &format!(" {TAG}"), &format!("{TAG}="),
-            &format!("{TAG}{TAG}"), &"A".repeat(44), &"A".repeat(88), &format!("{}\n{}", &TAG[..4], &TAG[4..]),
+            "",
+            "AA==",
+            "AAAA",
+            &TAG[..43],
+            &TAG[..40],
+            "=",
+            &trailing_bits,
+            &url_safe,
+            &format!(" {TAG}"),
+            &format!("{TAG}="),
+            &format!("{TAG}{TAG}"),
+            &"A".repeat(44),
+            &"A".repeat(88),
+            &format!("{}\n{}", &TAG[..4], &TAG[4..]),
         ] {
             assert_eq!(decode_tag(bad), None, "{bad}");
         }

@@ -363,7 +363,9 @@ mod tests {
         for good in ["7", "30"] {
             assert_eq!(fault(good, number::<DeletionDelay>), "", "{good}");
         }
-        for outside in ["0", "6", "31", "-7", "4294967303", "9223372036854775808", "-9223372036854775809", &"9".repeat(1000)] {
+        for outside in
+            ["0", "6", "31", "-7", "4294967303", "9223372036854775808", "-9223372036854775809", &"9".repeat(1000)]
+        {
             assert_eq!(fault(outside, number::<DeletionDelay>), "m must be between 7 and 30 days", "{outside}");
         }
         for bad in ["7.0", "7e0", "-0", "1e999", "\"7\"", "true", "[7]", "{}"] {
@@ -376,7 +378,10 @@ mod tests {
         assert_eq!(fault(r#""k1""#, parsed::<KeyName>), "");
         assert_eq!(fault(r#""cl\u00e9 \ud83d\ude00""#, parsed::<KeyName>), "");
         assert_eq!(fault(r#""""#, parsed::<KeyName>), "m must not be empty");
-        assert_eq!(fault(r#""a\u0000b""#, parsed::<KeyName>), "m must not contain control or text-direction characters");
+        assert_eq!(
+            fault(r#""a\u0000b""#, parsed::<KeyName>),
+            "m must not contain control or text-direction characters"
+        );
         assert_eq!(fault(r#""\ud800""#, parsed::<KeyName>), "m must be valid Unicode");
         assert_eq!(fault("7", parsed::<KeyName>), "m must be a string");
         assert_eq!(fault(r#""AES-256""#, word("AES-256")), "");
@@ -397,7 +402,9 @@ mod tests {
         assert_eq!(read(r#""""#), Some(vec![]));
         assert_eq!(read(r#""\/\/+/""#), Some(vec![0xff, 0xff, 0xbf]));
         assert_eq!(read(r#""\u0051\u0051=\u003D""#), Some(vec![0x41]));
-        for bad in [r#""QQ\n==""#, r#""\u00e9Q==""#, r#""\ud83d\ude00""#, r#""QR==""#, r#""QQ""#, r#""_-8=""#, r#"" QQ==""#] {
+        for bad in
+            [r#""QQ\n==""#, r#""\u00e9Q==""#, r#""\ud83d\ude00""#, r#""QR==""#, r#""QQ""#, r#""_-8=""#, r#"" QQ==""#]
+        {
             assert_eq!(fault(bad, bytes(4)), "m must be standard base64 with padding", "{bad}");
         }
         assert_eq!(fault(r#""AAAAAA==""#, bytes(4)), "");

@@ -217,22 +217,46 @@ mod tests {
         for spelling in [
             "019EEF19-73EF-7CE3-9EA1-FCAA367EBD8D",
             "019eef1973ef7ce39ea1fcaa367ebd8d",
-            "%30" ,
+            "%30",
             "%3019eef19-73ef-7ce3-9ea1-fcaa367ebd8d",
             "{019eef19-73ef-7ce3-9ea1-fcaa367ebd8d}",
             "urn:uuid:019eef19-73ef-7ce3-9ea1-fcaa367ebd8d",
             "019eef19-73ef-7ce3-9ea1-fcaa367ebd8d;x",
-            "..", ".", "%2e%2e", "k1", "%00",
+            "..",
+            ".",
+            "%2e%2e",
+            "k1",
+            "%00",
         ] {
-            assert_eq!(Route::find(&Method::GET, &format!("/v2/kms-key/{spelling}")), Err(NoRoute::NoSuchKey), "{spelling}");
+            assert_eq!(
+                Route::find(&Method::GET, &format!("/v2/kms-key/{spelling}")),
+                Err(NoRoute::NoSuchKey),
+                "{spelling}"
+            );
         }
     }
 
     #[test]
     fn other_paths_are_not_found() {
         for path in [
-            "", "/", "//", "/v2", "/v2/", "/v1/zone", "/v2/v2/zone", "/V2/zone", "/v2/Zone", "/v2/zone/x", "/v2/operation",
-            "/v2/%7Aone", "/v2/kms-key/x/y", "/v2/kms-key/x/encrypt/y", "/v2/./zone", "/v2/kms-key%2Fx", "*", "zone/",
+            "",
+            "/",
+            "//",
+            "/v2",
+            "/v2/",
+            "/v1/zone",
+            "/v2/v2/zone",
+            "/V2/zone",
+            "/v2/Zone",
+            "/v2/zone/x",
+            "/v2/operation",
+            "/v2/%7Aone",
+            "/v2/kms-key/x/y",
+            "/v2/kms-key/x/encrypt/y",
+            "/v2/./zone",
+            "/v2/kms-key%2Fx",
+            "*",
+            "zone/",
         ] {
             assert_eq!(Route::find(&Method::GET, path), Err(NoRoute::NotFound), "{path}");
         }

@@ -92,7 +92,9 @@ pub(crate) struct WatchedStream<S> {
 /// What the next byte of input belongs to.
 enum Expecting {
     Head(HeadScanner),
-    Body { remaining: u64 },
+    Body {
+        remaining: u64,
+    },
     /// Nothing after this is looked at: the end of the body is hyper's to find, and the connection closes after it.
     Last,
 }
