@@ -134,6 +134,7 @@ fn bytes_that_are_no_http_do_not_stop_the_server() {
     let runtime = Runtime::new().unwrap();
     runtime.block_on(async {
         let server = running(Setup::default()).await;
+        const ALPHABET: &[u8] = b"GET /v2zonePOS\r\n: HT1.0\0\xff{}";
         let mut seed = 0x2545_f491_4f6c_dd1d_u64;
         for _ in 0..300 {
             let mut bytes = Vec::new();
@@ -141,7 +142,7 @@ fn bytes_that_are_no_http_do_not_stop_the_server() {
                 seed ^= seed << 13;
                 seed ^= seed >> 7;
                 seed ^= seed << 17;
-                bytes.push(b"GET /v2zonePOS\r\n: HT1.0\0\xff{}"[usize::try_from(seed % 29).unwrap()]);
+                bytes.push(ALPHABET[usize::try_from(seed).unwrap() % ALPHABET.len()]);
             }
             seed = seed.wrapping_add(0x9e37_79b9);
             let mut client = Client::connect(server.address).await;

@@ -19,7 +19,7 @@ async fn with_header(zone: &Zone, method: &str, target: &str, authorization: &st
 fn assert_forbidden(answer: &Answer, what: &str) {
     assert_eq!((answer.status, answer.text().as_str()), (403, FORBIDDEN), "{what}");
     let names: Vec<_> = answer.headers.keys().map(|name| name.as_str()).collect();
-    assert_eq!(names, ["content-type", "cache-control", "x-request-id"], "{what}");
+    assert_eq!(names, ["content-type", "cache-control", "x-request-id", "content-length"], "{what}");
 }
 
 #[tokio::test]
