@@ -1,5 +1,7 @@
 //! Stand-ins for tests: what fails on purpose, at a moment the test chooses. No product code depends on it.
 
 mod faulty_store;
+mod loop_disk;
 
 pub use faulty_store::{Fault, FaultyStore};
+pub use loop_disk::LoopDisk;
