@@ -1,6 +1,6 @@
 //! What a key needs when time passes.
 
-use crate::change::{Change, Effect};
+use crate::change::{Change, Effect, next_revision};
 use crate::key::{Key, RevisionStamp};
 use crate::place::Place;
 use crate::status::Status;
@@ -112,7 +112,7 @@ fn upcoming(key: &Key) -> Option<(Timestamp, Upcoming)> {
         (Place::SingleZone | Place::Origin { .. }, Status::Enabled { .. }) => {
             // A key without a version or revision left would be due for ever.
             key.current_version().version.next()?;
-            crate::change::next_revision(key)?;
+            next_revision(key)?;
             key.rotation.due_at().map(|at| (at, Upcoming::Rotation))
         }
     }

@@ -1,6 +1,6 @@
 //! The state machine of one key in one zone: what a command does, what a use needs, and what falls due.
 //!
-//! Everything here is a pure function of a [`Key`], a request and the time. [`decide`] turns a [`Command`] into a
+//! Everything here is a pure function of a [`Key`], a request and the time. [`decide()`] turns a [`Command`] into a
 //! [`Change`] or a [`Rejection`]; [`Key::apply`] yields the key after the change; [`decide_due`] finds the rotation or
 //! the deletion whose time has come; the `permit_*` functions prove that a use was checked. Key material is not here:
 //! a change only says which version of it must be made.

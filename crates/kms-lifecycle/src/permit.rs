@@ -9,6 +9,20 @@ use crate::rejection::Rejection;
 use kms_types::{KeyId, MaterialVersion, Timestamp};
 
 /// Proof that a key may encrypt with its current version.
+///
+/// It cannot be made without a check:
+/// ```compile_fail,E0451
+/// fn forge(key_id: kms_types::KeyId) -> kms_lifecycle::EncryptPermit {
+///     kms_lifecycle::EncryptPermit { key_id, version: kms_types::MaterialVersion::FIRST }
+/// }
+/// ```
+/// nor used twice:
+/// ```compile_fail,E0382
+/// fn twice(permit: kms_lifecycle::EncryptPermit) {
+///     drop(permit);
+///     drop(permit);
+/// }
+/// ```
 #[derive(Debug)]
 #[must_use]
 pub struct EncryptPermit {
@@ -17,6 +31,20 @@ pub struct EncryptPermit {
 }
 
 /// Proof that a key may decrypt with one of its versions.
+///
+/// Like [`EncryptPermit`], it comes from a check only:
+/// ```compile_fail,E0451
+/// fn forge(key_id: kms_types::KeyId) -> kms_lifecycle::DecryptPermit {
+///     kms_lifecycle::DecryptPermit { key_id, version: kms_types::MaterialVersion::FIRST }
+/// }
+/// ```
+/// and is used once:
+/// ```compile_fail,E0382
+/// fn twice(permit: kms_lifecycle::DecryptPermit) {
+///     drop(permit);
+///     drop(permit);
+/// }
+/// ```
 #[derive(Debug)]
 #[must_use]
 pub struct DecryptPermit {

@@ -91,3 +91,27 @@ impl Versions {
         self.all.iter().filter(|info| info.made == Made::Manually).count()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_end_with_their_range() {
+        let at = |number| {
+            let version = MaterialVersion::new(number).unwrap();
+            let current = VersionInfo { version, created_at: Timestamp::EPOCH, made: Made::Manually };
+            Versions { all: vec![current], current }.following(Timestamp::EPOCH, Made::Manually)
+        };
+        assert_eq!(at(u32::MAX - 1).map(|info| info.version.get()), Some(u32::MAX));
+        assert_eq!(at(u32::MAX), None);
+    }
+
+    #[test]
+    fn the_version_that_follows_becomes_the_current_one() {
+        let one = Versions::first(Timestamp::EPOCH);
+        let two = one.with(one.following(Timestamp::EPOCH, Made::Automatically).unwrap());
+        assert_eq!(two.current(), two.as_slice().last().unwrap());
+        assert_eq!(Versions::from_list(two.as_slice().to_vec()), Some(two));
+    }
+}
