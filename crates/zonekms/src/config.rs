@@ -12,9 +12,9 @@ mod summary;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use kms_crypto::RootKey;
+use kms_http::{ConnectionLimits, RequestLimits};
 use kms_service::CredentialConfig;
 use kms_types::{KeyName, OrganisationName, ZoneName};
 use tokio_rustls::rustls::ServerConfig;
@@ -41,165 +41,23 @@ pub struct Config {
     pub root_key: LoadedRootKey,
     /// Who may use this server.
     pub organisations: Vec<Organisation>,
-    /// Sizes, counts and deadlines.
-    pub limits: Limits,
-    /// How to log.
-    pub log: LogSettings,
-}
-
-/// A zone in the public list of zones.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListedZone {
-    /// The zone's name.
-    pub name: ZoneName,
-    /// The address that clients use for it, such as `https://kms.example.org/v2`.
-    pub api_endpoint: String,
-}
-
-/// The API's listener.
-pub struct Listen {
-    /// The address to bind.
-    pub address: SocketAddr,
-    /// What is spoken on it.
-    pub transport: Transport,
-}
-
-/// What is spoken on a listener.
-pub enum Transport {
-    /// HTTP over TLS 1.2 or 1.3.
-    Tls(Arc<ServerConfig>),
-    /// Plain HTTP: on loopback, or because the configuration says so.
-    Plain,
-}
-
-/// The places of one zone's data.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoreLocation {
-    /// The directory of the store.
-    pub directory: PathBuf,
-    /// The file that shows when the store was lost or put back.
-    pub manifest: PathBuf,
-    /// The file of the wrapped keyring.
-    pub keyring: PathBuf,
-}
-
-/// A root key and where it came from.
-pub struct LoadedRootKey {
-    /// Where it came from.
-    pub source: RootKeySource,
-    /// The key.
-    pub key: RootKey,
-}
-
-/// An organisation and its API keys.
-pub struct Organisation {
-    /// Its name.
-    pub name: OrganisationName,
-    /// The name of its default key, made at start if missing.
-    pub default_key: Option<KeyName>,
-    /// The API keys that act for it.
-    pub api_keys: Vec<CredentialConfig>,
-}
-
-/// Sizes, counts and deadlines.
-    pub limits: Limits,
-    /// How to log.
-    pub log: LogSettings,
-}
-
-/// A zone in the public list of zones.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListedZone {
-    /// The zone's name.
-    pub name: ZoneName,
-    /// The address that clients use for it, such as `https://kms.example.org/v2`.
-    pub api_endpoint: String,
-}
-
-/// The API's listener.
-pub struct Listen {
-    /// The address to bind.
-    pub address: SocketAddr,
-    /// What is spoken on it.
-    pub transport: Transport,
-}
-
-/// What is spoken on a listener.
-pub enum Transport {
-    /// HTTP over TLS 1.2 or 1.3.
-    Tls(Arc<ServerConfig>),
-    /// Plain HTTP: on loopback, or because the configuration says so.
-    Plain,
-}
-
-/// The places of one zone's data.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoreLocation {
-    /// The directory of the store.
-    pub directory: PathBuf,
-    /// The file that shows when the store was lost or put back.
-    pub manifest: PathBuf,
-    /// The file of the wrapped keyring.
-    pub keyring: PathBuf,
-}
-
-/// A root key and where it came from.
-pub struct LoadedRootKey {
-    /// Where it came from.
-    pub source: RootKeySource,
-    /// The key.
-    pub key: RootKey,
-}
-
-/// An organisation and its API keys.
-pub struct Organisation {
-    /// Its name.
-    pub name: OrganisationName,
-    /// The name of its default key, made at start if missing.
-    pub default_key: Option<KeyName>,
-    /// The API keys that act for it.
-    pub api_keys: Vec<CredentialConfig>,
-}
-
-/// An API key: the `credential` of a signed request, and the secret that signs.
-pub struct ApiKey {
-    /// The public part, unique on this server.
-    pub id: String,
-    /// The secret as UTF-8 text, 16 to 1024 bytes.
-    pub secret: SecretBytes,
-    /// The zones it is good for; all when `None`.
-    pub zones: Option<Vec<ZoneName>>,
-}
-
-/// Sizes, counts and deadlines. Defaults are those of the commented example.
+    /// Sizes, counts and deadlines. Defaults are those of the commented example.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The largest plaintext in bytes.
-    pub plaintext_bytes: u32,
-    /// The largest encryption context in bytes.
-    pub context_bytes: u32,
+    /// What one request may hold, and how long it may take.
+    pub requests: RequestLimits,
+    /// How many connections there may be, and how long each may be silent.
+    pub connections: ConnectionLimits,
     /// The most keys an organisation may have in this zone.
     pub keys_per_organisation: u32,
-    /// The most connections at a time; more wait to be accepted.
-    pub connections: u32,
-    /// How long a client may take to send a request's header.
-    pub header_timeout: Duration,
-    /// How long a request may take in all.
-    pub request_timeout: Duration,
-    /// How long a connection may be silent between requests.
-    pub idle_timeout: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            plaintext_bytes: 65_536,
-            context_bytes: 8_192,
+            requests: RequestLimits::default(),
+            connections: ConnectionLimits::default(),
             keys_per_organisation: 1_000,
-            connections: 1_024,
-            header_timeout: Duration::from_secs(10),
-            request_timeout: Duration::from_secs(30),
-            idle_timeout: Duration::from_secs(75),
         }
     }
 }

@@ -81,8 +81,12 @@ pub enum KeyringFileError {
 
 /// A zone's keyring, found or made.
 pub(crate) struct OpenKeyring {
-    keyring: Keyring,
-    first_start: Option<FirstStart>,
+    /// For the service.
+    pub(crate) keyring: Keyring,
+    /// The same keyring, for the tags of the store's manifest: the store and the service each own what they use.
+    pub(crate) for_manifest: Keyring,
+    /// What is left to do when this is the zone's first start.
+    pub(crate) first_start: Option<FirstStart>,
 }
 
 /// A zone whose store has yet to be made.
@@ -99,32 +103,12 @@ impl OpenKeyring {
         root: &RootKey,
         entropy: &dyn Entropy,
     ) -> Result<Self, KeyringFileError> {
-        let settled = &location.keyring;
-        let first_start = FirstStart { provisional: provisional_name(settled), settled: settled.clone() };
-        let store_remains = store_remains(location)?;
-        if let Some(bytes) = read_if_there(settled)? {
-            if store_remains.is_none() {
-                let (store, keyring) = (location.directory.clone(), settled.clone());
-                return Err(KeyringFileError::StoreMissing { store, keyring });
-            }
-            return Ok(Self { keyring: unwrap(root, settled, &bytes)?, first_start: None });
-        }
-        if let Some(bytes) = read_if_there(&first_start.provisional)? {
-            let keyring = unwrap(root, &first_start.provisional, &bytes)?;
-            return Ok(Self { keyring, first_start: Some(first_start) });
-        }
-        if let Some(remains) = store_remains {
-            return Err(KeyringFileError::Missing { keyring: settled.clone(), remains });
-        }
-        let keyring = Keyring::generate(entropy)?;
-        let bytes = keyring.wrap(root, entropy)?;
-        write(&first_start.provisional, &bytes)?;
-        Ok(Self { keyring, first_start: Some(first_start) })
-    }
-
-    /// The keyring, and what is left to do when this is the zone's first start.
-    pub(crate) fn into_parts(self) -> (Keyring, Option<FirstStart>) {
-        (self.keyring, self.first_start)
+        let (path, bytes, first_start) = find_or_make(location, root, entropy)?;
+        Ok(Self {
+            keyring: unwrap(root, &path, &bytes)?,
+            for_manifest: unwrap(root, &path, &bytes)?,
+            first_start,
+        })
     }
 }
 
@@ -134,6 +118,33 @@ impl FirstStart {
         rename_durably(&self.provisional, &self.settled)
             .map_err(|source| KeyringFileError::Io { path: self.settled, source })
     }
+}
+
+fn find_or_make(
+    location: &StoreLocation,
+    root: &RootKey,
+    entropy: &dyn Entropy,
+) -> Result<(PathBuf, Vec<u8>, Option<FirstStart>), KeyringFileError> {
+    let settled = &location.keyring;
+    let provisional = provisional_name(settled);
+    let first_start = FirstStart { provisional: provisional.clone(), settled: settled.clone() };
+    let store_remains = store_remains(location)?;
+    if let Some(bytes) = read_if_there(settled)? {
+        if store_remains.is_none() {
+            let (store, keyring) = (location.directory.clone(), settled.clone());
+            return Err(KeyringFileError::StoreMissing { store, keyring });
+        }
+        return Ok((settled.clone(), bytes, None));
+    }
+    if let Some(bytes) = read_if_there(&provisional)? {
+        return Ok((provisional, bytes, Some(first_start)));
+    }
+    if let Some(remains) = store_remains {
+        return Err(KeyringFileError::Missing { keyring: settled.clone(), remains });
+    }
+    let bytes = Keyring::generate(entropy)?.wrap(root, entropy)?;
+    write(&provisional, &bytes)?;
+    Ok((provisional, bytes, Some(first_start)))
 }
 
 fn unwrap(root: &RootKey, path: &Path, bytes: &[u8]) -> Result<Keyring, KeyringFileError> {
@@ -223,7 +234,7 @@ mod tests {
         /// A zone that has been started once; its store id.
         fn started() -> (Self, [u8; 16]) {
             let zone = Self::new();
-            let (keyring, first_start) = zone.open().unwrap().into_parts();
+            let OpenKeyring { keyring, first_start, .. } = zone.open().unwrap();
             zone.make_store();
             first_start.expect("a first start").settle().unwrap();
             (zone, *keyring.store_id())
@@ -233,7 +244,7 @@ mod tests {
     #[test]
     fn the_keyring_of_the_first_start_is_found_again() {
         let (zone, id) = Zone::started();
-        let (keyring, first_start) = zone.open().unwrap().into_parts();
+        let OpenKeyring { keyring, first_start, .. } = zone.open().unwrap();
         assert_eq!(keyring.store_id(), &id);
         assert!(first_start.is_none());
     }
@@ -241,13 +252,13 @@ mod tests {
     #[test]
     fn a_first_start_cut_short_goes_on() {
         let zone = Zone::new();
-        let (keyring, _cut_short) = zone.open().unwrap().into_parts();
+        let OpenKeyring { keyring, first_start: _cut_short, .. } = zone.open().unwrap();
         let id = *keyring.store_id();
         for store_was_made in [false, true] {
             if store_was_made {
                 zone.make_store();
             }
-            let (keyring, first_start) = zone.open().unwrap().into_parts();
+            let OpenKeyring { keyring, first_start, .. } = zone.open().unwrap();
             assert_eq!(keyring.store_id(), &id);
             assert!(first_start.is_some());
         }

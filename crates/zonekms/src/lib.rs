@@ -6,19 +6,25 @@
 pub mod config;
 
 mod cli;
+mod dev;
 mod duration;
 mod failure;
 mod inspect;
 mod keyring_file;
 mod logging;
+mod operations;
 mod private_files;
 mod process;
 mod root_key;
+mod serve;
+mod signals;
+mod status;
 mod tls;
+mod zone_server;
 
 pub use keyring_file::KeyringFileError;
 pub use logging::{LogFormat, LogLevel, LogSettings};
-pub use root_key::{NewRootKeyError, RootKeyFault, RootKeySource};
+pub use root_key::{Environment, NewRootKeyError, RootKeyFault, RootKeySource};
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -52,9 +58,11 @@ pub fn main_entry() -> ExitCode {
 
 fn run(command: Command) -> Result<(), Failure> {
     process::guard_secrets().map_err(Failure::run)?;
+    let environment: Environment<'_> = &|name| std::env::var_os(name);
     match command {
-        Command::Dev(_arguments) => Err(Failure::run("later")),
-        Command::Serve { config } | Command::CheckConfig { config } => check_config(&config.file),
+        Command::Dev(arguments) => dev::dev(arguments, environment),
+        Command::Serve { config } => serve::serve(&config.file, environment),
+        Command::CheckConfig { config } => check_config(&config.file, environment),
         Command::Inspect { ciphertext } => print(&inspect::inspect(&ciphertext, io::stdin().lock())?),
         Command::RootKey(RootKeyCommand::New { file }) => {
             let key = root_key::create_root_key_file(&file, &OsEntropy).map_err(Failure::run)?;
@@ -63,8 +71,8 @@ fn run(command: Command) -> Result<(), Failure> {
     }
 }
 
-fn check_config(file: &Path) -> Result<(), Failure> {
-    let (config, report) = config::load(file, &|name| std::env::var_os(name)).map_err(Failure::input)?;
+fn check_config(file: &Path, environment: Environment<'_>) -> Result<(), Failure> {
+    let (config, report) = config::load(file, environment).map_err(Failure::input)?;
     for warning in report.warnings() {
         let _ = writeln!(io::stderr().lock(), "warning: {warning}");
     }

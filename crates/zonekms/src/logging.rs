@@ -7,6 +7,8 @@ use std::str::FromStr;
 
 use tracing_subscriber::EnvFilter;
 
+use crate::root_key::Environment;
+
 /// How to log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogSettings {
@@ -74,10 +76,15 @@ words! {
 }
 
 /// The environment variable whose filter (as of the `tracing` ecosystem: `info,kms_http=debug`) replaces the level.
-pub(crate) const LOG_VARIABLE: &str = "ZONEKMS_LOG";
+const LOG_VARIABLE: &str = "ZONEKMS_LOG";
 
 /// The crates whose events the level is about; those of libraries are written from `warn` up.
 const OWN_CRATES: [&str; 5] = ["zonekms", "kms_http", "kms_service", "kms_storage", "kms_lifecycle"];
+
+/// The content of [`LOG_VARIABLE`], if it is set.
+pub(crate) fn override_filter(environment: Environment<'_>) -> Option<String> {
+    environment(LOG_VARIABLE).map(|value| value.to_string_lossy().into_owned())
+}
 
 /// Starts logging for the whole process; panics are logged too.
 ///

@@ -12,8 +12,8 @@ use zeroize::Zeroizing;
 
 use crate::private_files::{Guard, UnreadableSecret, read_secret, write_new_private_file};
 
-/// A look-up of environment variables.
-pub(crate) type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
+/// A look-up of environment variables by name.
+pub type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
 /// Where to find a root key.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -220,23 +220,17 @@ fn read_root_key(root: &mut Section<'_>, source: &Source<'_>, report: &mut Repor
 }
 
 fn read_limits(root: &mut Section<'_>, report: &mut Report) -> Limits {
-    let default = Limits::default();
-    let Some(mut section) = root.optional_section("limits", report) else { return default };
+    let mut limits = Limits::default();
+    let Some(mut section) = root.optional_section("limits", report) else { return limits };
+    let Limits { requests, connections, keys_per_organisation } = &mut limits;
+    section.number("plaintext-bytes", 1..=1_048_576, &mut requests.plaintext, report);
+    section.number("context-bytes", 0..=65_536, &mut requests.context, report);
+    section.number("keys-per-organisation", 1..=1_000_000, keys_per_organisation, report);
+    section.number("connections", 1..=100_000, &mut connections.connections, report);
     let (second, hour) = (Duration::from_secs(1), Duration::from_secs(3_600));
-    let limits = Limits {
-        plaintext_bytes: section.number("plaintext-bytes", 1..=1_048_576, default.plaintext_bytes, report),
-        context_bytes: section.number("context-bytes", 0..=65_536, default.context_bytes, report),
-        keys_per_organisation: section.number(
-            "keys-per-organisation",
-            1..=1_000_000,
-            default.keys_per_organisation,
-            report,
-        ),
-        connections: section.number("connections", 1..=100_000, default.connections, report),
-        header_timeout: section.duration("header-timeout", second..=hour, default.header_timeout, report),
-        request_timeout: section.duration("request-timeout", second..=hour, default.request_timeout, report),
-        idle_timeout: section.duration("idle-timeout", second..=hour, default.idle_timeout, report),
-    };
+    section.duration("header-timeout", second..=hour, &mut connections.header_timeout, report);
+    section.duration("request-timeout", second..=hour, &mut requests.request_timeout, report);
+    section.duration("idle-timeout", second..=hour, &mut connections.idle_timeout, report);
     section.finish(report);
     limits
 }

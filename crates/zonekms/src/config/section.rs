@@ -100,50 +100,48 @@ impl<'d> Section<'d> {
         *boolean
     }
 
-    /// The whole number `key` within `limits`, or `absent` when it is missing.
-    pub(super) fn number(
+    /// Puts the whole number `key` into `target`, if it is there and within `limits`.
+    pub(super) fn number<N>(
         &mut self,
         key: &'static str,
-        limits: RangeInclusive<u32>,
-        absent: u32,
+        limits: RangeInclusive<N>,
+        target: &mut N,
         report: &mut Report,
-    ) -> u32 {
-        let Some(value) = self.find(key) else { return absent };
+    ) where
+        N: TryFrom<u64> + PartialOrd + Display,
+    {
+        let Some(value) = self.find(key) else { return };
         let path = self.path_of(key);
         let DeValue::Integer(integer) = value.get_ref() else {
             wrong_type(&path, "a whole number", value, report);
-            return absent;
+            return;
         };
-        match u32::from_str_radix(integer.as_str(), integer.radix()) {
-            Ok(number) if limits.contains(&number) => number,
-            Ok(_) | Err(_) => {
+        let number = u64::from_str_radix(integer.as_str(), integer.radix()).ok().and_then(|it| N::try_from(it).ok());
+        match number {
+            Some(number) if limits.contains(&number) => *target = number,
+            Some(_) | None => {
                 let message = format!("{path}: must be between {} and {}", limits.start(), limits.end());
                 report.fault(Some(value.span()), message);
-                absent
             }
         }
     }
 
-    /// The duration `key` (a text such as `"30s"`) within `limits`, or `absent` when it is missing.
+    /// Puts the duration `key` (a text such as `"30s"`) into `target`, if it is there and within `limits`.
     pub(super) fn duration(
         &mut self,
         key: &'static str,
         limits: RangeInclusive<Duration>,
-        absent: Duration,
+        target: &mut Duration,
         report: &mut Report,
-    ) -> Duration {
-        let Some(found) = self.optional_text(key, report) else { return absent };
-        match parse_duration(found.value) {
-            Ok(duration) if limits.contains(&duration) => duration,
+    ) {
+        let Some(text) = self.optional_text(key, report) else { return };
+        match parse_duration(text.as_str()) {
+            Ok(duration) if limits.contains(&duration) => *target = duration,
             Ok(_) => {
                 let (least, most) = (show_duration(*limits.start()), show_duration(*limits.end()));
-                found.fault(report, format!("must be between \"{least}\" and \"{most}\""));
-                absent
+                text.fault(report, format!("must be between \"{least}\" and \"{most}\""));
             }
-            Err(error) => {
-                found.fault(report, error);
-                absent
-            }
+            Err(error) => text.fault(report, error),
         }
     }
 

@@ -32,12 +32,12 @@ impl fmt::Display for Config {
             }
         }
         let limits = &self.limits;
-        writeln!(f, "plaintext      up to {} bytes", limits.plaintext_bytes)?;
-        writeln!(f, "context        up to {} bytes", limits.context_bytes)?;
+        writeln!(f, "plaintext      up to {} bytes", limits.requests.plaintext)?;
+        writeln!(f, "context        up to {} bytes", limits.requests.context)?;
         writeln!(f, "keys           up to {} per organisation", limits.keys_per_organisation)?;
-        writeln!(f, "connections    up to {}", limits.connections)?;
+        writeln!(f, "connections    up to {}", limits.connections.connections)?;
         let [header, request, idle] =
-            [limits.header_timeout, limits.request_timeout, limits.idle_timeout].map(show_duration);
+            [limits.connections.header_timeout, limits.requests.request_timeout, limits.connections.idle_timeout].map(show_duration);
         writeln!(f, "deadlines      header {header}, request {request}, idle {idle}")?;
         writeln!(f, "log            {}, {}", self.log.format, self.log.level)
     }
