@@ -5,6 +5,7 @@ use kms_lifecycle::next_due;
 use kms_storage::Durable;
 use kms_types::{KeyId, KeyName, OrganisationName, Timestamp};
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::KmsError;
@@ -39,6 +40,8 @@ enum Entry {
 pub(crate) struct Directory {
     keys: papaya::HashMap<KeyId, Entry>,
     index: Mutex<Index>,
+    /// Set when everything is forgotten: a key is then not "not found".
+    closed: AtomicBool,
 }
 
 #[derive(Default)]
@@ -66,6 +69,9 @@ impl Directory {
         match self.keys.pin().get(&id) {
             Some(Entry::Live(cell)) if cell.look().key().organisation() == organisation => look(cell),
             Some(Entry::Damaged(owner)) if owner == organisation => Err(KmsError::RecordDamaged),
+            Some(Entry::Live(_) | Entry::Damaged(_)) | None if self.closed.load(Ordering::Acquire) => {
+                Err(KmsError::ReadOnly)
+            }
             Some(Entry::Live(_) | Entry::Damaged(_)) | None => Err(KmsError::KeyNotFound),
         }
     }
@@ -83,7 +89,7 @@ impl Directory {
         }
     }
 
-    /// Ids of the organisation's keys, oldest first.
+    /// Ids of the organisation's keys.
     pub(crate) fn ids(&self, organisation: &OrganisationName) -> Vec<KeyId> {
         self.index().organisations.get(organisation).map(|all| all.ids.iter().copied().collect()).unwrap_or_default()
     }
@@ -185,6 +191,7 @@ impl Directory {
 
     /// Forgets everything, so that all material is wiped as the last calls end.
     pub(crate) fn clear(&self) {
+        self.closed.store(true, Ordering::Release);
         self.keys.pin().clear();
         *self.index() = Index::default();
     }

@@ -92,11 +92,13 @@ impl Kms {
         Ok(self.zone.entropy.fill(out)?)
     }
 
-    /// The organisation's keys in this zone, oldest first.
+    /// The organisation's keys in this zone, oldest first. A key whose record is damaged is not among them.
     #[must_use]
     pub fn list_keys(&self, caller: &Caller) -> Vec<Arc<Key>> {
         let ids = self.zone.directory.ids(caller.organisation());
-        ids.into_iter().filter_map(|id| self.get_key(caller, id).ok()).collect()
+        let mut keys: Vec<_> = ids.into_iter().filter_map(|id| self.get_key(caller, id).ok()).collect();
+        keys.sort_by_key(|key| (key.created_at(), key.id()));
+        keys
     }
 
     /// One key.
