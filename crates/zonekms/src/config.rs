@@ -41,7 +41,67 @@ pub struct Config {
     pub root_key: LoadedRootKey,
     /// Who may use this server.
     pub organisations: Vec<Organisation>,
-    /// Sizes, counts and deadlines. Defaults are those of the commented example.
+    /// Sizes, counts and deadlines.
+    pub limits: Limits,
+    /// How to log.
+    pub log: LogSettings,
+}
+
+/// A zone in the public list of zones.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedZone {
+    /// The zone's name.
+    pub name: ZoneName,
+    /// The address that clients use for it, such as `https://kms.example.org/v2`.
+    pub api_endpoint: String,
+}
+
+/// The API's listener.
+pub struct Listen {
+    /// The address to bind.
+    pub address: SocketAddr,
+    /// What is spoken on it.
+    pub transport: Transport,
+}
+
+/// What is spoken on a listener.
+pub enum Transport {
+    /// HTTP over TLS 1.2 or 1.3.
+    Tls(Arc<ServerConfig>),
+    /// Plain HTTP: on loopback, or because the configuration says so.
+    Plain,
+}
+
+/// The places of one zone's data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreLocation {
+    /// The directory of the store.
+    pub directory: PathBuf,
+    /// The file that shows when the store was lost or put back.
+    pub manifest: PathBuf,
+    /// The file of the wrapped keyring.
+    pub keyring: PathBuf,
+}
+
+/// A root key and where it came from.
+pub struct LoadedRootKey {
+    /// Where it came from.
+    pub source: RootKeySource,
+    /// The key.
+    pub key: RootKey,
+}
+
+/// An organisation and its API keys.
+pub struct Organisation {
+    /// Its name.
+    pub name: OrganisationName,
+    /// The name of its default key, made at start if missing.
+    pub default_key: Option<KeyName>,
+    /// The API keys that act for it.
+    pub api_keys: Vec<CredentialConfig>,
+}
+
+/// Sizes, counts and deadlines. Defaults are those of the commented example.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// What one request may hold, and how long it may take.

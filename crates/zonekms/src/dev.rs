@@ -84,8 +84,7 @@ async fn run(plan: DevPlan) -> Result<(), Failure> {
     let router = operations::router(Arc::clone(&status)).merge(lab::router(Arc::clone(&lab)));
     let limits = ConnectionLimits::default();
     let lab_ending = CancellationToken::new();
-    let lab_serving =
-        tokio::spawn(kms_http::serve(lab_listener, Handshake::Plain, router, limits, lab_ending.clone()));
+    let lab_serving = tokio::spawn(kms_http::serve(lab_listener, Handshake::Plain, router, limits, lab_ending.clone()));
 
     directory.write_env_file(&env_file(&api_key, &zones, &lab_url)).map_err(Failure::run)?;
     let banner = Banner { data_dir: &plan.data_dir, zones: &zones, lab_url: &lab_url, offset: lab.offset() };

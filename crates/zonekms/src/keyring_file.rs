@@ -104,11 +104,7 @@ impl OpenKeyring {
         entropy: &dyn Entropy,
     ) -> Result<Self, KeyringFileError> {
         let (path, bytes, first_start) = find_or_make(location, root, entropy)?;
-        Ok(Self {
-            keyring: unwrap(root, &path, &bytes)?,
-            for_manifest: unwrap(root, &path, &bytes)?,
-            first_start,
-        })
+        Ok(Self { keyring: unwrap(root, &path, &bytes)?, for_manifest: unwrap(root, &path, &bytes)?, first_start })
     }
 }
 

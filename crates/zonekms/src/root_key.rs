@@ -32,9 +32,9 @@ pub enum RootKeyFault {
     /// The file cannot be read, or others can read it too.
     #[error("{0}")]
     Unreadable(String),
-    /// The environment variable is not set.
-    #[error("the environment variable {0} is not set")]
-    NotSet(String),
+    /// The environment variable is not set. Its name is not repeated: it may be the key itself, put there by mistake.
+    #[error("there is no such environment variable")]
+    NotSet,
     /// A credential was asked for, but systemd gave none.
     #[error("CREDENTIALS_DIRECTORY is not set: is the service started by systemd with LoadCredential={0}:...?")]
     NoCredentials(String),
@@ -66,7 +66,7 @@ impl RootKeySource {
         let content = match self {
             Self::File(path) => read_file(path, Guard::Owner)?,
             Self::Environment(name) => {
-                let value = environment(name).ok_or_else(|| RootKeyFault::NotSet(name.clone()))?;
+                let value = environment(name).ok_or(RootKeyFault::NotSet)?;
                 SecretBytes::copy_from(&Zeroizing::new(value.into_vec()))
             }
             Self::Credential(name) => {
@@ -168,4 +168,80 @@ fn decode(content: &[u8], name: &str) -> Result<RootKey, RootKeyFault> {
         }
     }
     RootKey::from_bytes(&bytes[..]).map_err(|reason| RootKeyFault::Weak { name: name.to_owned(), reason })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kms_crypto::OsEntropy;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn from_file(content: &[u8]) -> Result<RootKey, RootKeyFault> {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("root.key");
+        write_new_private_file(&path, content).unwrap();
+        RootKeySource::File(path).load(&|_| None)
+    }
+
+    fn random_looking() -> [u8; 32] {
+        std::array::from_fn(|at| u8::try_from(at).unwrap().wrapping_mul(37).wrapping_add(200))
+    }
+
+    #[test]
+    fn three_forms_of_one_key() {
+        let bytes = random_looking();
+        let (hex, base64) = (hex::encode(bytes), BASE64_STANDARD.encode(bytes));
+        for content in [
+            bytes.to_vec(),
+            hex.clone().into(),
+            format!("{}\n", hex.to_uppercase()).into(),
+            format!("{base64}\r\n").into(),
+        ] {
+            assert_eq!(from_file(&content).map(|key| *key.expose()).ok(), Some(bytes), "{content:?}");
+        }
+        let environment = |name: &str| (name == "KEY").then(|| OsString::from(&base64));
+        let source = RootKeySource::Environment("KEY".to_owned());
+        assert_eq!(source.load(&environment).map(|key| *key.expose()).ok(), Some(bytes));
+    }
+
+    #[test]
+    fn what_is_no_root_key_is_refused() {
+        let hex = hex::encode(random_looking());
+        for content in
+            ["", "x", &hex[..63], &format!("{hex}0"), &hex.replace('e', "g"), &"A".repeat(44), &"x".repeat(65)]
+        {
+            assert!(matches!(from_file(content.as_bytes()), Err(RootKeyFault::Unknown(_))), "{content}");
+        }
+        for bytes in [[0_u8; 32], [0xff; 32]] {
+            assert!(matches!(from_file(&bytes), Err(RootKeyFault::Weak { .. })));
+            assert!(matches!(from_file(hex::encode(bytes).as_bytes()), Err(RootKeyFault::Weak { .. })));
+        }
+        assert!(matches!(from_file(b"correct horse battery staple 12\n"), Err(RootKeyFault::Text(_))));
+        for length in [31, 33, 64] {
+            assert!(matches!(from_file(&vec![0x9d; length]), Err(RootKeyFault::Unknown(_))), "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn a_root_key_for_all_is_refused() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("root.key");
+        let made = create_root_key_file(&path, &OsEntropy).unwrap();
+        let source = RootKeySource::File(path.clone());
+        assert_eq!(source.load(&|_| None).unwrap().fingerprint(), made.fingerprint());
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        let Err(RootKeyFault::Unreadable(message)) = source.load(&|_| None) else { panic!("accepted mode 0644") };
+        assert!(message.ends_with(&format!("(mode 0644); run: chmod 600 {}", path.display())), "{message}");
+    }
+
+    #[test]
+    fn a_root_key_is_never_overwritten() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("root.key");
+        create_root_key_file(&path, &OsEntropy).unwrap();
+        let before = fs::read(&path).unwrap();
+        assert!(matches!(create_root_key_file(&path, &OsEntropy), Err(NewRootKeyError::Exists(_))));
+        assert_eq!(fs::read(&path).unwrap(), before);
+    }
 }

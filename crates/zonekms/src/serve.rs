@@ -39,7 +39,10 @@ pub(crate) async fn bind(address: SocketAddr, setting: &str) -> Result<TcpListen
     TcpListener::bind(address).await.map_err(|error| {
         if error.kind() == io::ErrorKind::AddrInUse {
             let port = address.port();
-            Failure::run(format!("port {port} of {} is in use: end what listens there, or change {setting}", address.ip()))
+            Failure::run(format!(
+                "port {port} of {} is in use: end what listens there, or change {setting}",
+                address.ip()
+            ))
         } else {
             Failure::run(format!("{address} ({setting}): {error}"))
         }

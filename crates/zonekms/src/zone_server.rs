@@ -51,8 +51,7 @@ impl ZoneServer {
         let OpenKeyring { keyring, for_manifest, first_start } =
             OpenKeyring::open(plan.location, plan.root_key, entropy.as_ref()).map_err(|error| failure(&error))?;
         let store_id = *keyring.store_id();
-        let paths =
-            SledPaths { store: plan.location.directory.clone(), manifest: plan.location.manifest.clone() };
+        let paths = SledPaths { store: plan.location.directory.clone(), manifest: plan.location.manifest.clone() };
         let store = SledStore::open(paths, store_id, Arc::new(ManifestTags(for_manifest)))
             .await
             .map_err(|error| failure(&error))?;

@@ -9,8 +9,8 @@ use kms_types::ZoneName;
 use toml::de::DeTable;
 use zeroize::Zeroizing;
 
-use super::report::Report;
 use super::organisations::{read_credential_name, read_organisations};
+use super::report::Report;
 use super::section::{Section, Text};
 use super::{Config, Limits, ListedZone, Listen, LoadedRootKey, StoreLocation, Transport};
 use crate::logging::{LogFormat, LogLevel, LogSettings};

@@ -99,7 +99,7 @@ fn read_api_secret(key: &str, text: &Text<'_>, source: &Source<'_>, report: &mut
         }
         "secret-environment" => {
             let Some(value) = (source.environment)(text.as_str()) else {
-                text.fault(report, format!("the environment variable {} is not set", text.as_str()));
+                text.fault(report, "there is no such environment variable");
                 return None;
             };
             SecretBytes::copy_from(Zeroizing::new(value.into_encoded_bytes()).as_slice())

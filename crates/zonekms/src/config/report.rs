@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// The faults and warnings found in one configuration file.
 ///
-/// It displays one line per finding, in the order of the file: `<file>:<line>:<column>: <message>`. Lines and columns
+/// It displays the number of faults, then one line per fault in the order of the file: `<file>:<line>:<column>: <message>`. Lines and columns
 /// count from 1, columns in characters. Messages never repeat the value of a secret.
 #[derive(Debug)]
 pub struct Report {
@@ -96,11 +96,9 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for line in self.lines(&self.faults) {
-            writeln!(f, "{line}")?;
-        }
         let count = self.fault_count();
-        write!(f, "{}: {count} {}", self.file.display(), if count == 1 { "fault" } else { "faults" })
+        write!(f, "{} has {count} {}", self.file.display(), if count == 1 { "fault" } else { "faults" })?;
+        self.lines(&self.faults).into_iter().try_for_each(|line| write!(f, "\n{line}"))
     }
 }
 
@@ -118,7 +116,7 @@ mod tests {
         report.fault(Some(text.find("clé").unwrap()..text.len()), "second");
         assert_eq!(
             report.to_string(),
-            "c.toml: no place\nc.toml:1:1: first\nc.toml:2:1: second\nc.toml:2:11: third\nc.toml: 4 faults"
+            "c.toml has 4 faults\nc.toml: no place\nc.toml:1:1: first\nc.toml:2:1: second\nc.toml:2:11: third"
         );
     }
 }

@@ -206,10 +206,6 @@ impl<'d> Section<'d> {
 }
 
 impl<'d> Text<'d> {
-    pub(super) fn place(&self) -> Range<usize> {
-        self.place.clone()
-    }
-
     pub(super) fn fault(&self, report: &mut Report, message: impl Display) {
         report.fault(Some(self.place.clone()), format!("{}: {message}", self.path));
     }

@@ -37,7 +37,8 @@ impl fmt::Display for Config {
         writeln!(f, "keys           up to {} per organisation", limits.keys_per_organisation)?;
         writeln!(f, "connections    up to {}", limits.connections.connections)?;
         let [header, request, idle] =
-            [limits.connections.header_timeout, limits.requests.request_timeout, limits.connections.idle_timeout].map(show_duration);
+            [limits.connections.header_timeout, limits.requests.request_timeout, limits.connections.idle_timeout]
+                .map(show_duration);
         writeln!(f, "deadlines      header {header}, request {request}, idle {idle}")?;
         writeln!(f, "log            {}, {}", self.log.format, self.log.level)
     }

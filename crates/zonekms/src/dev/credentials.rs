@@ -134,7 +134,9 @@ mod tests {
     fn a_damaged_file_is_refused_without_showing_it() {
         let scratch = tempfile::tempdir().unwrap();
         for (at, content) in
-            ["", "id = \"EXO1\"", "id = \"EXO1\"\nsecret = \"$(reboot)reboot\"", "id=\"E\"\nsecret = \"s3cret"].iter().enumerate()
+            ["", "id = \"EXO1\"", "id = \"EXO1\"\nsecret = \"$(reboot)reboot\"", "id=\"E\"\nsecret = \"s3cret"]
+                .iter()
+                .enumerate()
         {
             let path = scratch.path().join(at.to_string());
             write_new_private_file(&path, content.as_bytes()).unwrap();

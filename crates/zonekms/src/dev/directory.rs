@@ -19,7 +19,9 @@ pub(super) enum DirectoryFault {
     InUse(PathBuf),
     #[error("{path}: {source}")]
     Io { path: PathBuf, source: io::Error },
-    #[error("{root_key} is missing, but {remains} was made with it: put it back, or move {directory} away to begin anew")]
+    #[error(
+        "{root_key} is missing, but {remains} was made with it: put it back, or move {directory} away to begin anew"
+    )]
     RootKeyMissing { root_key: PathBuf, remains: PathBuf, directory: PathBuf },
     #[error(transparent)]
     RootKey(#[from] RootKeyFault),
@@ -114,11 +116,10 @@ impl ZoneDirectory {
         if root_key.exists() {
             return Ok(RootKeySource::File(root_key).load(&|_| None)?);
         }
-        let mut entries = std::fs::read_dir(&self.path)
-            .map_err(|source| DirectoryFault::Io { path: self.path.clone(), source })?;
+        let mut entries =
+            std::fs::read_dir(&self.path).map_err(|source| DirectoryFault::Io { path: self.path.clone(), source })?;
         if let Some(entry) = entries.next() {
-            let remains =
-                entry.map_err(|source| DirectoryFault::Io { path: self.path.clone(), source })?.path();
+            let remains = entry.map_err(|source| DirectoryFault::Io { path: self.path.clone(), source })?.path();
             return Err(DirectoryFault::RootKeyMissing { root_key, remains, directory: self.path.clone() });
         }
         Ok(create_root_key_file(&root_key, entropy)?)

@@ -78,7 +78,8 @@ impl LabClock {
 
     /// Moves the clock, after it is kept that it will be moved: time seen once is never taken back by a restart.
     fn advance(&self, by: Duration) -> Result<(), LabFault> {
-        let offset = self.clock.offset().checked_add(by).filter(|offset| *offset <= FURTHEST).ok_or(LabFault::TooFar)?;
+        let offset =
+            self.clock.offset().checked_add(by).filter(|offset| *offset <= FURTHEST).ok_or(LabFault::TooFar)?;
         let fault = |reason: String| LabFault::File { path: self.file.clone(), reason };
         let content = serde_json::to_vec(&Stored { offset_seconds: offset.as_secs() })
             .map_err(|error| fault(error.to_string()))?;
