@@ -6,7 +6,6 @@ use crate::secret::wipe;
 use aes_gcm::aead::KeyInit;
 use aes_gcm::{AeadInOut, Aes256Gcm};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, UnboundKey};
-use zeroize::zeroize_stack;
 
 /// A nonce of exactly 12 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +30,7 @@ pub struct AeadError;
 pub enum Backend {
     /// RustCrypto's `aes-gcm`. Wipes its key schedule.
     AesGcm,
-    /// `ring`. Does not wipe its key schedule, so the part of the stack it used is wiped after it.
+    /// `ring`. Does not wipe its key schedule; [`XaesKey`](crate::XaesKey) wipes the stack after it.
     Ring,
 }
 
@@ -39,10 +38,10 @@ impl Backend {
     /// Every backend, for tests and benches.
     pub const ALL: [Self; 2] = [Self::AesGcm, Self::Ring];
 
-    /// The faster one, for messages (envelope 7).
+    /// The faster one, for messages (envelope 8).
     pub const MESSAGES: Self = Self::Ring;
 
-    /// The one that wipes what it knew, for records and keyrings, which carry key material (envelope 7).
+    /// The one that wipes what it knew, for records and keyrings, which carry key material (envelope 8).
     pub const RECORDS: Self = Self::AesGcm;
 
     /// Encrypts `buffer` in place under `key` and returns the tag. A pair of key and nonce must be used once only.
@@ -59,11 +58,7 @@ impl Backend {
     ) -> Result<GcmTag, AeadError> {
         match self {
             Self::AesGcm => seal_with_aes_gcm(key, nonce, associated_data, buffer),
-            Self::Ring => {
-                let tag = seal_with_ring(key, nonce, associated_data, buffer);
-                zeroize_stack::<RING_STACK>();
-                tag
-            }
+            Self::Ring => seal_with_ring(key, nonce, associated_data, buffer),
         }
     }
 
@@ -82,11 +77,7 @@ impl Backend {
     ) -> Result<(), AeadError> {
         let opened = match self {
             Self::AesGcm => open_with_aes_gcm(key, nonce, associated_data, buffer, tag),
-            Self::Ring => {
-                let opened = open_with_ring(key, nonce, associated_data, buffer, tag);
-                zeroize_stack::<RING_STACK>();
-                opened
-            }
+            Self::Ring => open_with_ring(key, nonce, associated_data, buffer, tag),
         };
         if opened.is_err() {
             wipe(buffer);
@@ -133,9 +124,6 @@ impl TryFrom<&[u8]> for GcmTag {
     }
 }
 
-/// What `ring` may have used of the stack below its caller: its key (about 560 bytes) several times over.
-const RING_STACK: usize = 4096;
-
 fn seal_with_aes_gcm(
     key: &[u8; 32],
     nonce: GcmNonce,
@@ -158,8 +146,6 @@ fn open_with_aes_gcm(
     cipher.decrypt_inout_detached(&nonce.0.into(), associated_data, buffer.into(), &tag.0.into()).map_err(|_| AeadError)
 }
 
-// Never inlined: the stack it used must lie below its caller's frame to be wiped.
-#[inline(never)]
 fn seal_with_ring(
     key: &[u8; 32],
     nonce: GcmNonce,
@@ -172,7 +158,6 @@ fn seal_with_ring(
     tag.as_ref().try_into().map(GcmTag).map_err(|_| AeadError)
 }
 
-#[inline(never)]
 fn open_with_ring(
     key: &[u8; 32],
     nonce: GcmNonce,

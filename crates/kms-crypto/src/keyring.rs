@@ -167,7 +167,7 @@ impl Keyring {
         SealedRecord::parse(sealed).map(|sealed| sealed.epoch)
     }
 
-    /// The keyring file's bytes: the keyring, sealed under `root` (envelope 7).
+    /// The keyring file's bytes: the keyring, sealed under `root` (envelope 7.1).
     ///
     /// # Errors
     ///

@@ -1,6 +1,6 @@
 //! The cryptography of ZoneKMS: secrets, the ciphertext envelope, and the keys that seal the store.
 //!
-//! `docs/envelope.md` specifies every byte this crate writes; the code cites its sections as "envelope 3.2".
+//! `docs/envelope.md` specifies every byte this crate writes; the code cites its sections as "envelope 3.1".
 //!
 //! ```text
 //! root key ── wraps ──> keyring ── seals ──> records ── hold ──> key material ── seals ──> messages
@@ -22,6 +22,7 @@ mod material;
 mod record;
 mod root;
 mod secret;
+mod stack;
 mod xaes;
 
 pub use aead::{AeadError, Backend, GcmNonce, GcmTag, WrongLength};

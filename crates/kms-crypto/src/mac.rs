@@ -1,8 +1,8 @@
 //! HMAC-SHA-256 (RFC 2104, FIPS 198-1) under a key that is set up once.
 
+use crate::stack::with_wiped_stack;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
-use zeroize::zeroize_stack;
 
 /// A key for HMAC-SHA-256, with the two hash states that depend on it alone already computed. Boxed, mute, and wiped when
 /// dropped.
@@ -12,10 +12,7 @@ impl MacKey {
     /// Sets up a key of any length. Keys over 64 bytes are hashed first, as the standard says.
     #[must_use]
     pub fn new(key: &[u8]) -> Self {
-        let prepared = prepare(key);
-        // `hmac` leaves the padded key behind on the stack.
-        zeroize_stack::<PREPARE_STACK>();
-        prepared
+        with_wiped_stack(|| Self(Box::new(Hmac::new_from_slice(key).expect("HMAC takes a key of any length"))))
     }
 
     /// The tag of the concatenation of `parts`: 32 bytes.
@@ -38,14 +35,6 @@ impl MacKey {
         }
         mac
     }
-}
-
-const PREPARE_STACK: usize = 4096;
-
-// Never inlined: the stack it used must lie below its caller's frame to be wiped.
-#[inline(never)]
-fn prepare(key: &[u8]) -> MacKey {
-    MacKey(Box::new(Hmac::new_from_slice(key).expect("HMAC takes a key of any length")))
 }
 
 #[cfg(test)]

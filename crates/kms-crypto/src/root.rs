@@ -1,4 +1,4 @@
-//! The root key, which wraps the keyring and nothing else (envelope 7).
+//! The root key, which wraps the keyring and nothing else (envelope 7.2).
 
 use crate::entropy::{Entropy, EntropyError};
 use crate::mac::MacKey;

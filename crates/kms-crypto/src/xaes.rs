@@ -5,9 +5,9 @@
 
 use crate::aead::{AeadError, Backend, GcmNonce, GcmTag};
 use crate::secret::wipe;
+use crate::stack::with_wiped_stack;
 use aes::Aes256Enc;
 use aes::cipher::{Array, BlockCipherEncrypt, KeyInit};
-use zeroize::zeroize_stack;
 
 /// Length of an XAES nonce in bytes.
 pub const XAES_NONCE_LEN: usize = 24;
@@ -24,9 +24,14 @@ impl XaesKey {
     /// Prepares the root `key`.
     #[must_use]
     pub fn new(key: &[u8; 32]) -> Self {
-        let prepared = prepare(key);
-        zeroize_stack::<PREPARE_STACK>();
-        prepared
+        with_wiped_stack(|| {
+            let block = Aes256Enc::new(key.into());
+            let mut l = Array([0; 16]);
+            block.encrypt_block(&mut l);
+            let k1 = doubled(u128::from_be_bytes(l.0)).to_be_bytes();
+            wipe(&mut l);
+            Self(Box::new(Root { block, k1 }))
+        })
     }
 
     /// Encrypts `buffer` in place and returns the tag. `nonce` is random; it must not repeat under one root.
@@ -41,8 +46,10 @@ impl XaesKey {
         associated_data: &[u8],
         buffer: &mut [u8],
     ) -> Result<GcmTag, AeadError> {
-        let message = self.derive(nonce);
-        backend.seal(&message.key, message.nonce, associated_data, buffer)
+        with_wiped_stack(|| {
+            let message = self.derive(nonce);
+            backend.seal(&message.key, message.nonce, associated_data, buffer)
+        })
     }
 
     /// Decrypts `buffer` in place.
@@ -58,8 +65,10 @@ impl XaesKey {
         buffer: &mut [u8],
         tag: &GcmTag,
     ) -> Result<(), AeadError> {
-        let message = self.derive(nonce);
-        backend.open(&message.key, message.nonce, associated_data, buffer, tag)
+        with_wiped_stack(|| {
+            let message = self.derive(nonce);
+            backend.open(&message.key, message.nonce, associated_data, buffer, tag)
+        })
     }
 
     /// Kx = CMAC(K, M1) || CMAC(K, M2), where Mi = 00 i 58 00 || N[..12]. Mi is one whole block, so its CMAC is a single
@@ -103,20 +112,6 @@ impl Drop for MessageKey {
     fn drop(&mut self) {
         wipe(&mut self.key);
     }
-}
-
-/// The key schedule (240 bytes) as it is computed, moved into its box, and kept by the callees.
-const PREPARE_STACK: usize = 4096;
-
-// Never inlined: the stack it used must lie below its caller's frame to be wiped.
-#[inline(never)]
-fn prepare(key: &[u8; 32]) -> XaesKey {
-    let block = Aes256Enc::new(key.into());
-    let mut l = Array([0; 16]);
-    block.encrypt_block(&mut l);
-    let k1 = doubled(u128::from_be_bytes(l.0)).to_be_bytes();
-    wipe(&mut l);
-    XaesKey(Box::new(Root { block, k1 }))
 }
 
 /// Doubling in GF(2^128) as CMAC defines it (NIST SP 800-38B section 6.1), without a branch on the secret.
