@@ -27,7 +27,11 @@ fn assert_same_shape(found: &Value, expected: &Value, place: &str) {
             assert_eq!(is_time(found), is_time(expected), "{place}: {found} / {expected}");
         }
         _ => {
-            assert_eq!(std::mem::discriminant(found), std::mem::discriminant(expected), "{place}: {found} / {expected}")
+            assert_eq!(
+                std::mem::discriminant(found),
+                std::mem::discriminant(expected),
+                "{place}: {found} / {expected}"
+            );
         }
     }
 }

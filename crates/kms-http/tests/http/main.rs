@@ -7,6 +7,7 @@ mod client;
 mod connections;
 mod framing;
 mod fuzz;
+mod logs;
 mod problems;
 mod signatures;
 mod tls;
