@@ -1,8 +1,7 @@
 //! Wiping what other code leaves on the stack.
 //!
 //! Ciphers spill their key schedules to the stack, and nobody cleans up there: `ring` leaves its whole key, `hmac` the padded key,
-//! `aes` (which does wipe what it owns) the round keys it had
-//! at work. So every step that handles a key runs inside
+//! `aes` (which does wipe what it owns) the round keys it had at work. So every step that handles a key runs inside
 //! [`with_wiped_stack`]. The depth is measured: the search of the process's memory in this crate's tests fails when it is too
 //! small, in debug as in release builds.
 
