@@ -13,14 +13,14 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Limits, ListedZone, StoreLocation, Transport};
+use crate::config::{Limits, StoreLocation, Transport};
 use crate::failure::Failure;
 use crate::keyring_file::OpenKeyring;
 
 /// What one zone is made of.
 pub(crate) struct ZonePlan<'a> {
     pub(crate) zone: ZoneName,
-    pub(crate) zones: &'a [ListedZone],
+    pub(crate) zones: &'a [ZoneEntry],
     pub(crate) organisations: Vec<OrganisationConfig>,
     pub(crate) location: &'a StoreLocation,
     pub(crate) root_key: &'a RootKey,
@@ -69,16 +69,11 @@ impl ZoneServer {
         let parts = Parts { store: Arc::new(store), keyring, entropy, clock: Arc::clone(&plan.clock) };
         let (kms, running) = Kms::start(config, parts).await.map_err(|error| failure(&error))?;
 
-        let listed = plan
-            .zones
-            .iter()
-            .map(|listed| ZoneEntry { name: listed.name.clone(), api_endpoint: listed.api_endpoint.clone() })
-            .collect();
         let wall_clock = {
             let clock = plan.clock;
             Arc::new(move || clock.wall().as_seconds())
         };
-        let router = FrontDoor::new(kms.clone(), listed, plan.limits.requests, wall_clock).into_router();
+        let router = FrontDoor::new(kms.clone(), plan.zones.into(), plan.limits.requests, wall_clock).into_router();
         let handshake = match transport {
             Transport::Tls(config) => Handshake::Tls(TlsAcceptor::from(config)),
             Transport::Plain => Handshake::Plain,
