@@ -81,7 +81,6 @@ async fn run(config: Config) -> Result<(), Failure> {
     // It wrapped the keyring, and is not needed again until the next start.
     drop(config.root_key);
     status.serving(vec![server.kms().clone()]);
-    tracing::info!(%zone, %address, "serving");
 
     tokio::select! {
         _ = signals.next() => {}

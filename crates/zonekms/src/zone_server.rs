@@ -57,7 +57,6 @@ impl ZoneServer {
             .map_err(|error| failure(&error))?;
         if let Some(first_start) = first_start {
             first_start.settle().map_err(|error| failure(&error))?;
-            tracing::info!(%zone, "new store made");
         }
 
         let config = KmsConfig {
@@ -79,6 +78,8 @@ impl ZoneServer {
             Transport::Plain => Handshake::Plain,
         };
         let connections = plan.limits.connections;
+        let address = listener.local_addr().map_err(|error| failure(&error))?;
+        tracing::info!(%zone, %address, "serving");
         let serving = tokio::spawn(async move {
             // However the listener ends, the rest of the process ends with it.
             let _guard = shutdown.clone().drop_guard();
@@ -106,7 +107,7 @@ impl ZoneServer {
 }
 
 /// The store's manifest is authenticated under the keyring's manifest key.
-struct ManifestTags(Keyring);
+pub(crate) struct ManifestTags(pub(crate) Keyring);
 
 impl ManifestKey for ManifestTags {
     fn tag(&self, parts: &[&[u8]]) -> [u8; 32] {

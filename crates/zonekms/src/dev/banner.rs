@@ -66,14 +66,14 @@ const NEXT: &str = r#"
     python3 - <<'EOF'
     import os
     from exoscale.api.v2 import Client
-    kms = Client(os.environ["EXOSCALE_API_KEY"], os.environ["EXOSCALE_API_SECRET"],
-                 url=os.environ["EXOSCALE_API_ENDPOINT"])
-    key = kms.create_kms_key(name="k2", description="", usage="encrypt-decrypt", multi_zone=False)
+    env = os.environ
+    kms = Client(env["EXOSCALE_API_KEY"], env["EXOSCALE_API_SECRET"], url=env["EXOSCALE_API_ENDPOINT"])
+    key = kms.create_kms_key(name="k2")
     print(kms.generate_data_key(id=key["id"]))
     EOF
 
-    curl $EXOSCALE_API_ENDPOINT/zone
-    curl -d '{"advance":"365d"}' $ZONEKMS_LAB/lab/clock
+    curl "$EXOSCALE_API_ENDPOINT/zone"
+    curl -d '{"advance":"365d"}' "$ZONEKMS_LAB/lab/clock"
 "#;
 
 /// A path as one word of a shell.
