@@ -89,6 +89,10 @@ impl View {
         self.revision
     }
 
+    pub(crate) fn entry(&self, key: &RecordKey) -> Option<&Entry> {
+        self.records.get(key)
+    }
+
     pub(crate) fn get(&self, key: &RecordKey) -> Stored {
         self.records.get(key).map_or(Stored::ABSENT, Entry::stored)
     }
@@ -209,11 +213,6 @@ impl<'v> Group<'v> {
         Self { view, staged: HashMap::new(), revision: view.revision }
     }
 
-    /// The entry that the group replaces or has made; `None` where nothing was ever written.
-    pub(crate) fn current(&self, key: &RecordKey) -> Option<&Entry> {
-        self.staged.get(key).or_else(|| self.view.records.get(key))
-    }
-
     /// Decides on one more commit. A refused one leaves no trace.
     pub(crate) fn decide(&mut self, commit: Commit) -> Result<Decided, CommitError> {
         commit.check()?;
@@ -225,7 +224,8 @@ impl<'v> Group<'v> {
         };
         let mut entries = Vec::with_capacity(commit.writes.len());
         for write in commit.writes {
-            let found = self.current(&write.key).map_or(RecordVersion::NEVER, |entry| entry.version);
+            let before = self.staged.get(&write.key).or_else(|| self.view.entry(&write.key));
+            let found = before.map_or(RecordVersion::NEVER, |entry| entry.version);
             let (true, Some(version)) = (found == write.expected, found.next()) else {
                 return Err(CommitError::Conflict { key: write.key, found });
             };
@@ -238,6 +238,11 @@ impl<'v> Group<'v> {
         self.revision = revision;
         self.staged.extend(entries.iter().cloned());
         Ok(Decided { revision, entries })
+    }
+
+    /// What the group makes of each record it wrote.
+    pub(crate) fn finish(self) -> HashMap<RecordKey, Entry> {
+        self.staged
     }
 }
 
