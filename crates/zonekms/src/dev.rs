@@ -79,6 +79,7 @@ async fn run(plan: DevPlan) -> Result<(), Failure> {
     }
     let kms: Vec<_> = servers.iter().map(|server| server.kms().clone()).collect();
     status.serving(kms.clone());
+    servers.iter().for_each(ZoneServer::announce);
     let lab = Lab::new(lab_clock, kms, zones.clone());
     let router = operations::router(Arc::clone(&status)).merge(lab::router(Arc::clone(&lab)));
     let limits = ConnectionLimits::default();

@@ -1,6 +1,7 @@
 //! One zone of this process: its keyring, store, service and front door, started and stopped in order.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use kms_crypto::{Entropy, Keyring, OsEntropy, RootKey};
@@ -31,6 +32,7 @@ pub(crate) struct ZonePlan<'a> {
 /// A zone that answers requests.
 pub(crate) struct ZoneServer {
     kms: Kms,
+    address: SocketAddr,
     running: Running,
     serving: JoinHandle<io::Result<()>>,
 }
@@ -79,18 +81,22 @@ impl ZoneServer {
         };
         let connections = plan.limits.connections;
         let address = listener.local_addr().map_err(|error| failure(&error))?;
-        tracing::info!(%zone, %address, "serving");
         let serving = tokio::spawn(async move {
             // However the listener ends, the rest of the process ends with it.
             let _guard = shutdown.clone().drop_guard();
             kms_http::serve(listener, handshake, router, connections, shutdown).await
         });
-        Ok(Self { kms, running, serving })
+        Ok(Self { kms, address, running, serving })
     }
 
     /// The zone's service.
     pub(crate) fn kms(&self) -> &Kms {
         &self.kms
+    }
+
+    /// Says in the log that the zone is served, and where.
+    pub(crate) fn announce(&self) {
+        tracing::info!(zone = %self.kms.zone_name(), address = %self.address, "serving");
     }
 
     /// After `shutdown`: waits for the requests under way, finishes changes, closes the store, wipes keys.

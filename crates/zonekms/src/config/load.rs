@@ -22,13 +22,13 @@ use crate::tls;
 ///
 /// # Errors
 /// The report with every fault, when there is one.
-pub fn load(file: &Path, environment: Environment<'_>) -> Result<(Config, Report), Report> {
+pub fn load(file: &Path, environment: Environment<'_>) -> Result<(Config, Report), Box<Report>> {
     let text = match std::fs::read_to_string(file) {
         Ok(text) => Zeroizing::new(text),
         Err(error) => {
             let mut report = Report::new(file, "");
             report.fault(None, error.to_string());
-            return Err(report);
+            return Err(Box::new(report));
         }
     };
     let mut report = Report::new(file, &text);
@@ -41,7 +41,7 @@ pub fn load(file: &Path, environment: Environment<'_>) -> Result<(Config, Report
     let config = read(Section::root(&document), &source, &mut report);
     match config {
         Some(config) if report.is_clean() => Ok((config, report)),
-        Some(_) | None => Err(report),
+        Some(_) | None => Err(Box::new(report)),
     }
 }
 
