@@ -1,0 +1,63 @@
+//! The main job: a real file of 100 MB, encrypted under a data key of which only the wrapped form is kept, opens again
+//! after the server was stopped and started.
+
+use crate::sdk::with_environment;
+use crate::{program, scratch, venv};
+use sha2::{Digest, Sha256};
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+use zonekms_tests::python::{Sdk, run};
+use zonekms_tests::random::Choices;
+use zonekms_tests::server::Dev;
+
+const SIZE: u64 = 100_000_000;
+
+#[test]
+fn a_file_of_100_mb_opens_with_its_wrapped_data_key_after_a_restart() {
+    let directory = scratch();
+    let (plain, locked, opened) =
+        (directory.path().join("film.mkv"), directory.path().join("film.locked"), directory.path().join("again.mkv"));
+    let seed = Choices::seed();
+    println!("ZONEKMS_TEST_SEED={seed}");
+    write_file(&plain, seed);
+
+    let dev = Dev::new(program(), directory.path());
+    let server = dev.start();
+    let venv = venv(Sdk::V0_16_4);
+    run(
+        with_environment(venv.script("data_key_file.py").arg("lock").arg("films").arg(&plain).arg(&locked), &server),
+        "PyPI",
+    );
+    server.stop();
+    let original = digest(&plain);
+    std::fs::remove_file(&plain).unwrap();
+    assert_ne!(digest(&locked), original, "the file was encrypted");
+
+    let server = dev.start();
+    run(with_environment(venv.script("data_key_file.py").arg("unlock").arg(&locked).arg(&opened), &server), "PyPI");
+    assert_eq!(digest(&opened), original, "the opened file is the original");
+    assert_eq!(std::fs::metadata(&opened).unwrap().len(), SIZE);
+    server.stop();
+}
+
+fn write_file(path: &Path, seed: u64) {
+    let mut choices = Choices::new(seed, 0);
+    let mut file = BufWriter::new(File::create(path).unwrap());
+    for _ in 0..SIZE / 8 {
+        file.write_all(&choices.below(u64::MAX).to_le_bytes()).unwrap();
+    }
+    file.flush().unwrap();
+}
+
+fn digest(path: &Path) -> String {
+    let mut hash = Sha256::new();
+    let mut file = File::open(path).unwrap();
+    let mut chunk = vec![0; 1 << 20];
+    loop {
+        match io::Read::read(&mut file, &mut chunk).unwrap() {
+            0 => return hex::encode(hash.finalize()),
+            read => hash.update(&chunk[..read]),
+        }
+    }
+}
