@@ -1,1 +1,31 @@
-//! kms-http
+//! The Exoscale front door: HTTP in front of `kms-service`.
+//!
+//! A request passes, in this order: the connection's limits and deadlines (`connections`), a look at its head (`head`), its body's limit
+//! (`body`), its EXO2 signature over the raw target and raw body (`exo2`), its route (`route`), its members (`fields`, `requests`), the
+//! service (`operations`) and its answer (`answers`, `problem`). Nothing is parsed before the signature is verified.
+//!
+//! This crate holds no rule about keys: those are the service's. It alone knows of status codes.
+//!
+//! Bodies and answers that hold plaintext are wiped after use. The buffers of hyper and of a TLS session, through which they pass,
+//! cannot be.
+
+mod answers;
+mod base64_text;
+mod body;
+mod connections;
+mod exo2;
+mod faults;
+mod fields;
+mod front_door;
+mod head;
+mod limits;
+mod operations;
+mod problem;
+mod request_log;
+mod requests;
+mod route;
+mod stream;
+
+pub use connections::{Handshake, serve};
+pub use front_door::{FrontDoor, WallClock, ZoneEntry};
+pub use limits::{ConnectionLimits, RequestLimits};

@@ -1,1 +1,33 @@
-//! kms-service
+//! The one asynchronous layer: it brings clock, entropy, store, lifecycle and cryptography together and owns nothing but
+//! their order.
+//!
+//! Two paths run through it:
+//!
+//! * **Crypto calls** read. They look a key up in a lock-free map, load one snapshot (state and material together), obtain a
+//!   permit for it from `kms-lifecycle` and use the material the permit names. They never wait for the store.
+//! * **Changes** write. Each runs in a task of its own, so that a caller who leaves does not leave half a change behind:
+//!   decide, seal, commit, and only against the store's `Durable` token publish the new snapshot and answer.
+//!
+//! Because the snapshot is replaced before the answer is given, a key that was disabled is refused to every call that begins
+//! after the answer.
+
+mod caller;
+mod change;
+mod clock;
+mod create;
+mod crypto_calls;
+mod directory;
+mod error;
+mod kms;
+mod records;
+mod scheduler;
+mod snapshot;
+mod start;
+
+pub use caller::{Caller, CredentialConfig, InvalidCredential, Refused};
+pub use clock::{ServiceClock, SystemTimeSource, TimeSource};
+pub use create::CreateKey;
+pub use crypto_calls::{DataKey, Decrypted, Encrypted, ReEncryptDestination, ReEncryptSource};
+pub use error::{KmsError, StartError};
+pub use kms::{Kms, Replicated};
+pub use start::{KmsConfig, OrganisationConfig, Parts, Running};

@@ -1,1 +1,10 @@
-//! kms-testkit
+//! Stand-ins for tests: time that is set by hand, randomness that repeats, a store that fails at a chosen moment. No product
+//! code depends on it.
+
+mod fake_time;
+mod faulty_store;
+mod seeded_entropy;
+
+pub use fake_time::FakeTime;
+pub use faulty_store::{Fault, FaultyStore};
+pub use seeded_entropy::SeededEntropy;

@@ -1,1 +1,85 @@
-//! zonekms
+//! The ZoneKMS server and its command line.
+//!
+//! [`main_entry`] is the whole program. The modules below it hold no rule about keys: they read the command line and the
+//! configuration, load root keys and keyrings, and wire the store, the service and the front door together.
+
+pub mod config;
+
+mod cli;
+mod dev;
+mod duration;
+mod failure;
+mod inspect;
+mod keyring_file;
+mod logging;
+mod operations;
+mod private_files;
+mod process;
+mod root_key;
+mod serve;
+mod signals;
+mod status;
+mod tls;
+mod zone_server;
+
+pub use keyring_file::KeyringFileError;
+pub use logging::{LogFormat, LogLevel, LogSettings};
+pub use root_key::{Environment, NewRootKeyError, RootKeyFault, RootKeySource};
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser;
+use kms_crypto::OsEntropy;
+
+use cli::{Cli, Command, RootKeyCommand};
+use failure::Failure;
+
+/// Runs the command that the process's arguments name, and gives its exit code. `zonekms --help` lists the codes.
+#[must_use]
+pub fn main_entry() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are "errors" too, with exit code 0. A closed terminal is no reason to fail.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let _ = writeln!(io::stderr().lock(), "zonekms: {failure}");
+            failure.exit_code()
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    process::guard_secrets().map_err(Failure::run)?;
+    let environment: Environment<'_> = &|name| std::env::var_os(name);
+    match command {
+        Command::Dev(arguments) => dev::dev(arguments, environment),
+        Command::Serve { config } => serve::serve(&config.file, environment),
+        Command::CheckConfig { config } => check_config(&config.file, environment),
+        Command::Inspect { ciphertext } => print(&inspect::inspect(&ciphertext, io::stdin().lock())?),
+        Command::RootKey(RootKeyCommand::New { file }) => {
+            let key = root_key::create_root_key_file(&file, &OsEntropy).map_err(Failure::run)?;
+            print(&root_key::describe_new_root_key(&file, &key.fingerprint()))
+        }
+    }
+}
+
+fn check_config(file: &Path, environment: Environment<'_>) -> Result<(), Failure> {
+    let (config, report) = config::load(file, environment).map_err(Failure::input)?;
+    for warning in report.warnings() {
+        let _ = writeln!(io::stderr().lock(), "warning: {warning}");
+    }
+    print(&format!("{}: ok\n\n{config}", file.display()))
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    writeln!(io::stdout().lock(), "{}", text.trim_end())
+        .map_err(|error| Failure::run(format!("standard output: {error}")))
+}

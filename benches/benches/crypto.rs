@@ -1,0 +1,112 @@
+//! Sealing and opening on both backends, beside `ring` with its key kept: the least that AES-256-GCM can cost here.
+//!
+//! ```text
+//! cargo bench -p zonekms-benches --bench crypto
+//! ```
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use kms_crypto::{
+    Backend, Ciphertext, EncryptionContext, Entropy, EntropyError, KeyMaterial, MacKey, OsEntropy, SecretBytes, XaesKey,
+};
+use kms_types::{KeyId, MaterialVersion};
+use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use std::hint::black_box;
+
+const SIZES: [usize; 3] = [32, 4096, 65_536];
+const KEY: [u8; 32] = [1; 32];
+const KEY_ID: KeyId = KeyId::from_bytes([7; 16]);
+
+/// Nonces at no cost, to measure the ciphers alone.
+struct Fixed;
+
+impl Entropy for Fixed {
+    fn fill(&self, out: &mut [u8]) -> Result<(), EntropyError> {
+        out.fill(7);
+        Ok(())
+    }
+}
+
+fn seal(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("seal");
+    let (raw, root, material) = (raw_key(), XaesKey::new(&KEY), KeyMaterial::from_bytes(&KEY));
+    for size in SIZES {
+        group.throughput(Throughput::Bytes(size as u64));
+        let mut buffer = vec![0x33; size];
+        group.bench_function(BenchmarkId::new("ring, key kept", size), |bencher| {
+            bencher.iter(|| raw.seal_in_place_separate_tag(nonce(), Aad::empty(), &mut buffer));
+        });
+        for backend in Backend::ALL {
+            group.bench_function(BenchmarkId::new(format!("XAES in place, {backend:?}"), size), |bencher| {
+                bencher.iter(|| root.seal(backend, &[7; 24], b"", &mut buffer));
+            });
+            group.bench_function(BenchmarkId::new(format!("ciphertext, {backend:?}"), size), |bencher| {
+                bencher.iter(|| seal_message(&material, backend, &buffer, &Fixed));
+            });
+        }
+        group.bench_function(BenchmarkId::new("ciphertext, nonces of the system", size), |bencher| {
+            bencher.iter(|| seal_message(&material, Backend::MESSAGES, &buffer, &OsEntropy));
+        });
+    }
+    group.finish();
+}
+
+fn open(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("open");
+    let (raw, material) = (raw_key(), KeyMaterial::from_bytes(&KEY));
+    for size in SIZES {
+        group.throughput(Throughput::Bytes(size as u64));
+        let plaintext = vec![0x33; size];
+        let mut sealed = plaintext.clone();
+        let tag = raw.seal_in_place_separate_tag(nonce(), Aad::empty(), &mut sealed).expect("a short message");
+        let mut buffer = sealed.clone();
+        group.bench_function(BenchmarkId::new("ring, key kept, with a copy", size), |bencher| {
+            bencher.iter(|| {
+                buffer.copy_from_slice(&sealed);
+                raw.open_in_place_separate_tag(nonce(), Aad::empty(), tag, &mut buffer, 0..).expect("just sealed");
+            });
+        });
+        let sealed = seal_message(&material, Backend::MESSAGES, &plaintext, &Fixed);
+        for backend in Backend::ALL {
+            group.bench_function(BenchmarkId::new(format!("ciphertext, {backend:?}"), size), |bencher| {
+                bencher.iter(|| {
+                    let ciphertext = Ciphertext::parse(&sealed).expect("just sealed");
+                    material.open_with(backend, &ciphertext, EncryptionContext::None).expect("just sealed")
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+fn keys(criterion: &mut Criterion) {
+    criterion.bench_function("prepare key material", |bencher| bencher.iter(|| KeyMaterial::from_bytes(&KEY)));
+    let key = MacKey::new(&KEY);
+    criterion.bench_function("HMAC-SHA-256 of 300 bytes", |bencher| bencher.iter(|| key.tag(&[&[7; 300]])));
+}
+
+fn wipe(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("make and drop a secret");
+    for size in SIZES {
+        group.bench_function(BenchmarkId::from_parameter(size), |bencher| {
+            bencher.iter(|| black_box(SecretBytes::zeroed(size)));
+        });
+    }
+    group.finish();
+}
+
+fn seal_message(material: &KeyMaterial, backend: Backend, plaintext: &[u8], entropy: &dyn Entropy) -> Vec<u8> {
+    material
+        .seal_with(backend, KEY_ID, MaterialVersion::FIRST, EncryptionContext::None, plaintext, entropy)
+        .expect("the source of randomness does not fail")
+}
+
+fn raw_key() -> LessSafeKey {
+    LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &KEY).expect("32 bytes"))
+}
+
+fn nonce() -> Nonce {
+    Nonce::assume_unique_for_key([7; 12])
+}
+
+criterion_group!(benches, seal, open, keys, wipe);
+criterion_main!(benches);

@@ -1,0 +1,25 @@
+//! Wiping what other code leaves on the stack.
+//!
+//! Ciphers spill their key schedules to the stack, and nobody cleans up there: `ring` leaves its whole key, `hmac` the padded key,
+//! `aes` (which does wipe what it owns) the round keys it had unpacked. So every step that handles a key runs inside
+//! [`with_wiped_stack`]. The depth is measured: the search of the process's memory in this crate's tests fails when it is too
+//! small, in debug as in release builds.
+
+use zeroize::zeroize_stack;
+
+/// Runs `work` and then overwrites the part of the stack that it used. What `work` returns must not hold secrets itself; a box
+/// of them is well.
+pub(crate) fn with_wiped_stack<T>(work: impl FnOnce() -> T) -> T {
+    let result = below(work);
+    zeroize_stack::<DEPTH>();
+    result
+}
+
+/// Never inlined: the frames of `work` must lie where `zeroize_stack` will write.
+#[inline(never)]
+fn below<T>(work: impl FnOnce() -> T) -> T {
+    work()
+}
+
+/// Bytes below the caller's frame. Code that is not optimised takes several times more.
+const DEPTH: usize = if cfg!(debug_assertions) { 16_384 } else { 4096 };

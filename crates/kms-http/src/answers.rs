@@ -1,0 +1,323 @@
+//! The answers of the operations: shapes that satisfy both versions of the API and all of its clients.
+
+use crate::base64_text;
+use bytes::Bytes;
+use kms_crypto::SecretBytes;
+use kms_lifecycle::{Key, Made, Place, RevisionStamp, Rotation, Schedule, Status, Usage, VersionInfo};
+use kms_types::{Timestamp, ZoneName};
+use serde::{Serialize, Serializer};
+use std::fmt::Display;
+
+/// The object of one key. Which members it has depends on the operation.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct KeyAnswer<'a> {
+    #[serde(serialize_with = "as_text")]
+    id: kms_types::KeyId,
+    name: &'a str,
+    description: &'a str,
+    usage: &'static str,
+    source: &'static str,
+    status: &'static str,
+    #[serde(serialize_with = "as_text")]
+    status_since: Timestamp,
+    multi_zone: bool,
+    origin_zone: &'a str,
+    #[serde(serialize_with = "as_text")]
+    created_at: Timestamp,
+    revision: RevisionAnswer,
+    /// Always empty; the first version of the API has it in create and get.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy: Option<&'static str>,
+    /// The zone that answers; the first version of the API requires it in get.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    zone: Option<&'a str>,
+    material: MaterialAnswer,
+    rotation: RotationAnswer,
+    replicas: Vec<&'a str>,
+    /// In create and get.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replicas_status: Option<[(); 0]>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_optional_text")]
+    delete_at: Option<Timestamp>,
+}
+
+#[derive(Serialize)]
+struct RevisionAnswer {
+    #[serde(serialize_with = "as_text")]
+    at: Timestamp,
+    seq: u64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct MaterialAnswer {
+    version: u32,
+    #[serde(serialize_with = "as_text")]
+    created_at: Timestamp,
+    automatic: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct RotationAnswer {
+    manual_count: u8,
+    automatic: bool,
+    rotation_period: u32,
+    #[serde(serialize_with = "as_text")]
+    next_at: Timestamp,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct VersionAnswer {
+    version: u32,
+    #[serde(serialize_with = "as_text")]
+    rotated_at: Timestamp,
+    automatic: bool,
+}
+
+impl<'a> KeyAnswer<'a> {
+    fn listed(key: &'a Key) -> Self {
+        let (status, delete_at) = match key.status() {
+            Status::Enabled { .. } => ("enabled", None),
+            Status::Disabled { .. } => ("disabled", None),
+            Status::PendingDeletion { delete_at, .. } => ("pending-deletion", Some(*delete_at)),
+        };
+        Self {
+            id: key.id(),
+            name: key.name().as_str(),
+            description: key.description().as_str(),
+            usage: match key.usage() {
+                Usage::EncryptDecrypt => "encrypt-decrypt",
+            },
+            source: "exoscale-kms",
+            status,
+            status_since: key.status().since(),
+            multi_zone: key.is_multi_zone(),
+            origin_zone: key.origin_zone().as_str(),
+            created_at: key.created_at(),
+            revision: key.revision().into(),
+            policy: None,
+            zone: None,
+            material: key.current_version().into(),
+            rotation: key.rotation().into(),
+            replicas: match key.place() {
+                Place::Origin { replicas } => replicas.iter().map(ZoneName::as_str).collect(),
+                Place::SingleZone | Place::Replica => Vec::new(),
+            },
+            replicas_status: None,
+            delete_at,
+        }
+    }
+
+    /// For create.
+    pub(crate) fn created(key: &'a Key) -> Self {
+        Self { policy: Some(""), replicas_status: Some([]), ..Self::listed(key) }
+    }
+
+    /// For get, answered by `zone`.
+    pub(crate) fn whole(key: &'a Key, zone: &'a ZoneName) -> Self {
+        Self { zone: Some(zone.as_str()), ..Self::created(key) }
+    }
+}
+
+impl From<RevisionStamp> for RevisionAnswer {
+    fn from(revision: RevisionStamp) -> Self {
+        Self { at: revision.at, seq: revision.seq.get() }
+    }
+}
+
+impl From<&VersionInfo> for MaterialAnswer {
+    fn from(version: &VersionInfo) -> Self {
+        Self { version: version.version.get(), created_at: version.created_at, automatic: automatic(version.made) }
+    }
+}
+
+impl From<&Rotation> for RotationAnswer {
+    fn from(rotation: &Rotation) -> Self {
+        Self {
+            manual_count: rotation.manual_count().get(),
+            automatic: match rotation.schedule() {
+                Schedule::On => true,
+                Schedule::Off => false,
+            },
+            rotation_period: rotation.period().days(),
+            next_at: rotation.next_at(),
+        }
+    }
+}
+
+const fn automatic(made: Made) -> bool {
+    match made {
+        Made::Created | Made::Manually => false,
+        Made::Automatically => true,
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct KeyList<'a> {
+    kms_keys: Vec<KeyAnswer<'a>>,
+}
+
+impl<'a> KeyList<'a> {
+    pub(crate) fn of(keys: impl IntoIterator<Item = &'a Key>) -> Self {
+        Self { kms_keys: keys.into_iter().map(KeyAnswer::listed).collect() }
+    }
+}
+
+/// The versions that rotations made: all but the first.
+#[derive(Serialize)]
+pub(crate) struct RotationList {
+    rotations: Vec<VersionAnswer>,
+}
+
+impl RotationList {
+    pub(crate) fn of(key: &Key) -> Self {
+        let rotated = key.versions().iter().filter(|version| match version.made {
+            Made::Created => false,
+            Made::Manually | Made::Automatically => true,
+        });
+        let answer = |version: &VersionInfo| VersionAnswer {
+            version: version.version.get(),
+            rotated_at: version.created_at,
+            automatic: automatic(version.made),
+        };
+        Self { rotations: rotated.map(answer).collect() }
+    }
+}
+
+/// How a key rotates, after a change to that.
+#[derive(Serialize)]
+pub(crate) struct RotationChanged {
+    rotation: RotationAnswer,
+}
+
+impl RotationChanged {
+    pub(crate) fn of(key: &Key) -> Self {
+        Self { rotation: key.rotation().into() }
+    }
+}
+
+/// Done; and when the key will be gone, if it will.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Success {
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_optional_text")]
+    delete_at: Option<Timestamp>,
+}
+
+impl Success {
+    pub(crate) const fn plain() -> Self {
+        Self { status: "success", delete_at: None }
+    }
+
+    pub(crate) const fn with_deletion_of(key: &Key) -> Self {
+        let delete_at = match key.status() {
+            Status::PendingDeletion { delete_at, .. } => Some(*delete_at),
+            Status::Enabled { .. } | Status::Disabled { .. } => None,
+        };
+        Self { status: "success", delete_at }
+    }
+}
+
+/// A replica was registered: today's answer, and around it the finished operation that the first version of the API answered.
+#[derive(Serialize)]
+pub(crate) struct TargetRegistered {
+    status: &'static str,
+    id: String,
+    state: &'static str,
+    reference: Reference,
+}
+
+#[derive(Serialize)]
+struct Reference {
+    id: String,
+    link: String,
+    command: &'static str,
+}
+
+impl TargetRegistered {
+    /// The key's revision is the operation: its id is the key's with the revision in place of the random end.
+    pub(crate) fn of(key: &Key) -> Self {
+        let id = key.id().to_string();
+        let operation = format!("{}{:012x}", &id[..24], key.revision().seq.get() & 0xffff_ffff_ffff);
+        let reference = Reference { link: format!("/v2/kms-key/{id}"), id, command: "get-kms-key" };
+        Self { status: "target-registered", id: operation, state: "success", reference }
+    }
+}
+
+#[derive(Serialize)]
+pub(crate) struct ZoneList<'a> {
+    zones: Vec<ZoneAnswer<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct ZoneAnswer<'a> {
+    name: &'a str,
+    api_endpoint: &'a str,
+}
+
+impl<'a> ZoneList<'a> {
+    /// Of names and endpoints.
+    pub(crate) fn of(zones: impl IntoIterator<Item = (&'a ZoneName, &'a str)>) -> Self {
+        let answer = |(name, api_endpoint): (&'a ZoneName, _)| ZoneAnswer { name: name.as_str(), api_endpoint };
+        Self { zones: zones.into_iter().map(answer).collect() }
+    }
+}
+
+#[derive(Serialize)]
+pub(crate) struct CiphertextAnswer {
+    ciphertext: String,
+}
+
+impl CiphertextAnswer {
+    pub(crate) fn of(ciphertext: &[u8]) -> Self {
+        Self { ciphertext: base64_text::encode(ciphertext) }
+    }
+}
+
+/// `{"plaintext":"…"}`, in memory that is wiped once it is sent.
+pub(crate) fn plaintext(plaintext: &SecretBytes) -> Option<Bytes> {
+    secret_answer(plaintext, "\"}")
+}
+
+/// `{"plaintext":"…","ciphertext":"…"}`, in memory that is wiped once it is sent.
+pub(crate) fn data_key(plaintext: &SecretBytes, ciphertext: &[u8]) -> Option<Bytes> {
+    secret_answer(plaintext, &format!("\",\"ciphertext\":\"{}\"}}", base64_text::encode(ciphertext)))
+}
+
+/// Written by hand and in place: a serialiser would leave copies behind as its buffer grows. `None` cannot happen.
+fn secret_answer(plaintext: &SecretBytes, tail: &str) -> Option<Bytes> {
+    const HEAD: &[u8] = b"{\"plaintext\":\"";
+    let encoded = base64_text::encoded_length(plaintext.len());
+    let mut answer = SecretBytes::zeroed(HEAD.len() + encoded + tail.len());
+    let (head, rest) = answer.expose_mut().split_at_mut(HEAD.len());
+    let (middle, end) = rest.split_at_mut(encoded);
+    head.copy_from_slice(HEAD);
+    base64_text::encode_into(plaintext.expose(), middle)?;
+    end.copy_from_slice(tail.as_bytes());
+    Some(Bytes::from_owner(WipedAfterSending(answer)))
+}
+
+struct WipedAfterSending(SecretBytes);
+
+impl AsRef<[u8]> for WipedAfterSending {
+    fn as_ref(&self) -> &[u8] {
+        self.0.expose()
+    }
+}
+
+fn as_text<S: Serializer>(value: &impl Display, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+fn as_optional_text<S: Serializer>(value: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => as_text(value, serializer),
+        None => serializer.serialize_none(),
+    }
+}

@@ -1,0 +1,241 @@
+//! From a listening socket to requests: accepts, limits and ends connections.
+//!
+//! HTTP/1 only. A client that sends half a head, half a handshake or nothing at all holds its place until a deadline, no longer;
+//! one that offers an upgrade to HTTP/2 is answered as if it had not.
+
+use crate::head::Framing;
+use crate::limits::ConnectionLimits;
+use crate::stream::{Progress, WatchedStream};
+use axum::Router;
+use axum::body::Body;
+use http::header::{CONNECTION, HeaderValue};
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::Service;
+
+/// What happens on a new connection before its first request.
+#[derive(Clone)]
+pub enum Handshake {
+    /// Nothing: plain HTTP, for loopback or behind a proxy that ends TLS.
+    Plain,
+    /// A TLS handshake, within the deadline for a request's head.
+    Tls(TlsAcceptor),
+}
+
+/// In a request's extensions: its body's end can be read in two ways, so it must be refused.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AmbiguousFraming;
+
+/// Serves `router` on `listener` until `shutdown` is cancelled.
+///
+/// From then on nothing is accepted, requests in flight get their answers, idle connections close. Returns when all connections are
+/// gone, or have been dropped after [`ConnectionLimits::shutdown_grace`].
+///
+/// How long a request may take is up to `router`.
+///
+/// # Errors
+///
+/// None at present: errors of `accept` are logged, and accepting goes on after a pause.
+pub async fn serve(
+    listener: TcpListener,
+    handshake: Handshake,
+    router: Router,
+    limits: ConnectionLimits,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
+    let places = Arc::new(Semaphore::new(limits.connections));
+    let connections = TaskTracker::new();
+    let abandoned = CancellationToken::new();
+    while let Some((stream, place)) = next_connection(&listener, &places, &shutdown).await {
+        let connection = Connection { router: router.clone(), limits, shutdown: shutdown.clone() };
+        let handshake = handshake.clone();
+        let abandoned = abandoned.clone();
+        connections.spawn(async move {
+            let _ = abandoned.run_until_cancelled(connection.run(stream, handshake)).await;
+            drop(place);
+        });
+    }
+    drop(listener);
+    connections.close();
+    if timeout(limits.shutdown_grace, connections.wait()).await.is_err() {
+        tracing::warn!(connections = connections.len(), "connections dropped: their time to finish is over");
+        abandoned.cancel();
+        connections.wait().await;
+    }
+    Ok(())
+}
+
+/// The next connection, as soon as there is a place for it; `None` after a shutdown began.
+async fn next_connection(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+    shutdown: &CancellationToken,
+) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+    let accepting = async {
+        let place = Arc::clone(places).acquire_owned().await.ok()?;
+        let mut pause = Duration::from_millis(50);
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => return Some((stream, place)),
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    // Most likely no file descriptors are left: some come back when connections end.
+                    tracing::warn!(%error, "accepting connections failed; trying again");
+                    sleep(pause).await;
+                    pause = (pause * 2).min(Duration::from_secs(1));
+                }
+            }
+        }
+    };
+    shutdown.run_until_cancelled(accepting).await.flatten()
+}
+
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+    )
+}
+
+struct Connection {
+    router: Router,
+    limits: ConnectionLimits,
+    shutdown: CancellationToken,
+}
+
+impl Connection {
+    async fn run(self, stream: TcpStream, handshake: Handshake) {
+        // Answers are small and awaited. Without it they still arrive, only later.
+        let _ = stream.set_nodelay(true);
+        match handshake {
+            Handshake::Plain => self.serve(stream).await,
+            Handshake::Tls(acceptor) => match timeout(self.limits.header_timeout, acceptor.accept(stream)).await {
+                Ok(Ok(stream)) => self.serve(stream).await,
+                Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
+                Err(_) => tracing::debug!("TLS handshake took too long"),
+            },
+        }
+    }
+
+    async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(self, stream: S) {
+        let progress = Progress::new();
+        let stream = WatchedStream::new(stream, progress.clone(), self.limits.header_bytes);
+        let service = Requests { router: self.router, progress: progress.clone() };
+        let mut connection = http1::Builder::new()
+            .max_headers(self.limits.headers)
+            .max_header_size(self.limits.header_bytes)
+            // The stream below keeps the time: hyper's own timer cannot tell an idle connection from a slow head.
+            .header_read_timeout(None)
+            .serve_connection(TokioIo::new(stream), service);
+
+        let mut shutdown = pin!(self.shutdown.cancelled());
+        let mut draining = false;
+        let mut alarm = pin!(sleep(self.limits.idle_timeout));
+        let ended = poll_fn(|cx| {
+            if !draining && shutdown.as_mut().poll(cx).is_ready() {
+                draining = true;
+                Pin::new(&mut connection).graceful_shutdown();
+            }
+            if let Poll::Ready(result) = connection.poll_without_shutdown(cx) {
+                return Poll::Ready(Some(result));
+            }
+            // The alarm may ring too early, after which it is set anew, but never too late.
+            loop {
+                let deadline = progress.deadline(self.limits.header_timeout, self.limits.idle_timeout);
+                if let Some(deadline) = deadline.filter(|deadline| *deadline < alarm.deadline()) {
+                    alarm.as_mut().reset(deadline);
+                }
+                if alarm.as_mut().poll(cx).is_pending() {
+                    return Poll::Pending;
+                }
+                match deadline {
+                    Some(deadline) if deadline <= Instant::now() => return Poll::Ready(None),
+                    Some(deadline) => alarm.as_mut().reset(deadline),
+                    None => alarm.as_mut().reset(Instant::now() + self.limits.header_timeout),
+                }
+            }
+        })
+        .await;
+        match ended {
+            Some(Ok(())) => close(connection.into_parts().io.into_inner()).await,
+            Some(Err(error)) => {
+                tracing::debug!(%error, "connection ended");
+                close(connection.into_parts().io.into_inner()).await;
+            }
+            None => tracing::debug!("connection closed: it waited too long"),
+        }
+    }
+}
+
+/// Says goodbye, and takes in what the client is still sending of a body that was refused: closing at once would reset the connection,
+/// and the client might never see its answer.
+async fn close<S: AsyncRead + AsyncWrite + Unpin>(stream: WatchedStream<S>) {
+    const LONGEST: Duration = Duration::from_secs(2);
+    const MOST: u64 = 4 * 1024 * 1024;
+    let unread = stream.has_unread_body();
+    let mut stream = stream.into_inner();
+    let closing = async {
+        stream.shutdown().await?;
+        if unread {
+            tokio::io::copy(&mut stream.take(MOST), &mut tokio::io::sink()).await?;
+        }
+        io::Result::Ok(())
+    };
+    let until = Instant::now() + LONGEST;
+    tokio::select! {
+        _ = closing => {}
+        () = sleep_until(until) => {}
+    }
+}
+
+/// Hands the requests of one connection to the router.
+struct Requests {
+    router: Router,
+    progress: Progress,
+}
+
+impl hyper::service::Service<Request<Incoming>> for Requests {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let framing = self.progress.begin_request();
+        let progress = self.progress.clone();
+        let mut router = self.router.clone();
+        Box::pin(async move {
+            let mut request = request.map(Body::new);
+            if framing == Framing::Ambiguous {
+                request.extensions_mut().insert(AmbiguousFraming);
+            }
+            let mut response = Service::call(&mut router, request).await?;
+            match framing {
+                Framing::Length(_) => {}
+                Framing::Chunked | Framing::Ambiguous => {
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+            }
+            progress.end_request();
+            Ok(response)
+        })
+    }
+}

@@ -1,0 +1,233 @@
+//! Every error as the client sees it: a problem document (RFC 9457).
+//!
+//! The one place where errors get a status, a title and words. Titles are those of the API's named errors. No text here comes from a library
+//! or names anything inside the server.
+
+use crate::body::Unreadable;
+use crate::faults::FieldFault;
+use crate::fields::NoObject;
+use crate::requests::BadBody;
+use crate::route::{KeyOperation, NoRoute, Route};
+use axum::body::Body;
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use http::{Response, StatusCode};
+use kms_lifecycle::{Rejection, Schedule};
+use kms_service::KmsError;
+use serde::Serialize;
+use std::borrow::Cow;
+
+/// An error, ready to be answered.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    status: StatusCode,
+    title: &'static str,
+    detail: Cow<'static, str>,
+    errors: Vec<FieldFault>,
+    header: Option<(HeaderName, &'static str)>,
+}
+
+/// The members in the order of the API's documents; `message` is for clients that show nothing else.
+#[derive(Serialize)]
+struct Document<'a> {
+    r#type: &'a str,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    errors: &'a [FieldFault],
+    message: &'a str,
+}
+
+const CLOSE: Option<(HeaderName, &str)> = Some((CONNECTION, "close"));
+
+impl Problem {
+    fn new(status: StatusCode, title: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { status, title, detail: detail.into(), errors: Vec::new(), header: None }
+    }
+
+    fn bad_request(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "Bad Request", detail)
+    }
+
+    /// For every signature fault alike: what is wrong helps only those who guess.
+    pub(crate) fn forbidden() -> Self {
+        Self::new(StatusCode::FORBIDDEN, "Forbidden", "Invalid request signature")
+    }
+
+    /// The body's end can be read in two ways.
+    pub(crate) fn ambiguous_framing() -> Self {
+        Self { header: CLOSE, ..Self::bad_request("the length of the request body is ambiguous") }
+    }
+
+    /// A target that is not a path: absolute, an authority, or `*`.
+    pub(crate) fn not_a_path() -> Self {
+        Self { header: CLOSE, ..Self::bad_request("the request target must be a path") }
+    }
+
+    /// No operation has query parameters, and how they are signed is ambiguous.
+    pub(crate) fn query() -> Self {
+        Self::bad_request("this operation takes no query string")
+    }
+
+    /// A body where none is allowed.
+    pub(crate) fn body_not_taken() -> Self {
+        Self::bad_request("this operation takes no body")
+    }
+
+    pub(crate) fn encoded_body() -> Self {
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "Unsupported Media Type",
+            "the request body must not be compressed or encoded",
+        )
+    }
+
+    pub(crate) fn charset() -> Self {
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Unsupported Media Type", "the request body must be in UTF-8")
+    }
+
+    pub(crate) fn too_slow() -> Self {
+        let problem =
+            Self::new(StatusCode::REQUEST_TIMEOUT, "Request Timeout", "the request body did not arrive in time");
+        Self { header: CLOSE, ..problem }
+    }
+
+    /// Operations are done when they are answered, so there is none to ask for.
+    pub(crate) fn operation_not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "Operation Not Found", "the operation does not exist in this zone")
+    }
+
+    /// A defect of the server.
+    pub(crate) fn internal() -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "Internal Error",
+            "the server failed to answer; see the server's log",
+        )
+    }
+
+    pub(crate) fn unreadable(cause: Unreadable, limit: usize) -> Self {
+        let problem = match cause {
+            Unreadable::TooLarge => Self::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "Payload Too Large",
+                format!("the request body is larger than {limit} bytes"),
+            ),
+            Unreadable::Broken => Self::bad_request("the request body is incomplete or malformed"),
+        };
+        Self { header: CLOSE, ..problem }
+    }
+
+    /// What the service answered to an operation.
+    pub(crate) fn of(error: KmsError, route: Route) -> Self {
+        let detail = error.to_string();
+        match error {
+            KmsError::KeyNotFound => Self::key_not_found(),
+            KmsError::Rejected(rejection) => Self::rejected(rejection, route),
+            KmsError::NameConflict => Self::new(StatusCode::CONFLICT, "Name Conflict", detail),
+            KmsError::KeyQuota { .. } => Self::new(StatusCode::BAD_REQUEST, "Key Quota Exceeded", detail),
+            KmsError::DecryptFailed => Self::bad_request(detail),
+            KmsError::ReplicationUnavailable => Self::new(StatusCode::BAD_REQUEST, "Replication Unavailable", detail),
+            KmsError::InvalidTargetZone => Self::new(StatusCode::BAD_REQUEST, "Invalid Argument", detail),
+            KmsError::RecordDamaged => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "Key Record Damaged", detail),
+            KmsError::ReadOnly => {
+                let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable", detail);
+                Self { header: Some((RETRY_AFTER, "1")), ..problem }
+            }
+            KmsError::OutcomeUnknown => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "Outcome Unknown", detail),
+            KmsError::NoEntropy => Self::internal(),
+        }
+    }
+
+    /// The same whether the key never was, is gone, or is another organisation's.
+    fn key_not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "Key Not Found", "the key does not exist in this zone")
+    }
+
+    fn rejected(rejection: Rejection, route: Route) -> Self {
+        let (title, detail) = match rejection {
+            Rejection::KeyGone => return Self::key_not_found(),
+            Rejection::KeyDisabled => ("Key is Disabled", "the key is disabled"),
+            Rejection::KeyPendingDeletion => ("Key is Pending Deletion", "the key is pending deletion"),
+            Rejection::NotPendingDeletion => ("Not Pending Deletion", "the key is not pending deletion"),
+            // The API's documents spell this title in two ways.
+            Rejection::NotOnReplica => match route {
+                Route::Key(_, KeyOperation::Rotate) => {
+                    ("Not on a Replica", "this operation is not allowed on a replica")
+                }
+                Route::Key(..) | Route::ListZones | Route::GetOperation | Route::ListKeys | Route::CreateKey => {
+                    ("Not on Replica", "this operation is not allowed on a replica")
+                }
+            },
+            Rejection::NotOnDefault => ("Not on Default", "this operation is not allowed on the default key"),
+            Rejection::NotMultiZone => ("Not Multizone", "the key is not a multi-zone key"),
+            Rejection::RotationConflict { already: Schedule::On } => {
+                ("Conflict", "automatic rotation is already enabled")
+            }
+            Rejection::RotationConflict { already: Schedule::Off } => {
+                ("Conflict", "automatic rotation is already disabled")
+            }
+            Rejection::AlreadyReplicated => ("Conflict", "the key is already replicated in that zone"),
+            Rejection::InvalidTargetZone => {
+                ("Invalid Argument", "the target zone is not a zone this key can be replicated to")
+            }
+            Rejection::ManualRotationLimit => {
+                ("Manual Rotation Limit", "a key can be rotated by hand 10 times, and this one was")
+            }
+            Rejection::Exhausted => ("Bad Request", "the key cannot be changed any more: a counter is at its end"),
+        };
+        Self::new(StatusCode::BAD_REQUEST, title, detail)
+    }
+
+    /// As an answer without the headers that every answer has.
+    pub(crate) fn into_response(self) -> Response<Body> {
+        let document = Document {
+            r#type: &format!("urn:zonekms:problem:{}", self.title.to_ascii_lowercase().replace(' ', "-")),
+            title: self.title,
+            status: self.status.as_u16(),
+            detail: &self.detail,
+            errors: &self.errors,
+            message: &self.detail,
+        };
+        // Texts and numbers always serialise; the status alone would still be a correct answer.
+        let body = serde_json::to_vec(&document).unwrap_or_default();
+        let mut response = Response::new(Body::from(body));
+        *response.status_mut() = self.status;
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some((name, value)) = self.header {
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
+        response
+    }
+}
+
+impl From<NoRoute> for Problem {
+    fn from(cause: NoRoute) -> Self {
+        match cause {
+            NoRoute::NotFound => Self::new(StatusCode::NOT_FOUND, "Not Found", "there is nothing at this path"),
+            NoRoute::WrongMethod { allow } => {
+                let detail = format!("this path can be used with {}", allow.replace(", ", " and "));
+                let problem = Self::new(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed", detail);
+                Self { header: Some((ALLOW, allow)), ..problem }
+            }
+            NoRoute::NoSuchKey => Self::key_not_found(),
+        }
+    }
+}
+
+impl From<BadBody> for Problem {
+    fn from(cause: BadBody) -> Self {
+        match cause {
+            BadBody::NoObject(NoObject::NotUtf8) => Self::bad_request("the request body is not valid UTF-8"),
+            BadBody::NoObject(NoObject::NotJson) => Self::bad_request("the request body is not valid JSON"),
+            BadBody::NoObject(NoObject::NotAnObject) => Self::bad_request("the request body must be a JSON object"),
+            BadBody::Faults(faults) => {
+                let detail = match faults.count() {
+                    1 => "the request body has 1 fault".to_owned(),
+                    count => format!("the request body has {count} faults"),
+                };
+                Self { errors: faults.into_listed(), ..Self::bad_request(detail) }
+            }
+        }
+    }
+}

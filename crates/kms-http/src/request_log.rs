@@ -1,0 +1,63 @@
+//! One line in the log per request. Never bodies, contexts, names, signatures or raw paths.
+
+use crate::exo2::Refusal;
+use crate::route::{NoRoute, Route};
+use http::{Method, StatusCode};
+use kms_service::Caller;
+use kms_types::KeyId;
+use tokio::time::Instant;
+
+/// What is known of a request so far.
+pub(crate) struct RequestLog {
+    id: String,
+    method: &'static str,
+    begun: Instant,
+    route: Option<&'static str>,
+    key: Option<KeyId>,
+    caller: Option<Caller>,
+}
+
+impl RequestLog {
+    pub(crate) fn begin(id: &str, method: &Method) -> Self {
+        // A method is the client's own text: only those that exist here are repeated.
+        let method = match *method {
+            Method::GET => "GET",
+            Method::POST => "POST",
+            _ => "other",
+        };
+        Self { id: id.to_owned(), method, begun: Instant::now(), route: None, key: None, caller: None }
+    }
+
+    pub(crate) fn called_by(&mut self, caller: &Caller) {
+        self.caller = Some(caller.clone());
+    }
+
+    pub(crate) fn routed(&mut self, route: &Result<Route, NoRoute>) {
+        if let Ok(route) = route {
+            self.route = Some(route.name());
+            self.key = match route {
+                Route::Key(id, _) => Some(*id),
+                Route::ListZones | Route::GetOperation | Route::ListKeys | Route::CreateKey => None,
+            };
+        }
+    }
+
+    /// The client is not told why; the log is.
+    pub(crate) fn refused(&self, refusal: Refusal) {
+        tracing::warn!(id = %self.id, reason = refusal.class(), "signature refused");
+    }
+
+    pub(crate) fn end(self, status: StatusCode) {
+        tracing::info!(
+            id = %self.id,
+            method = self.method,
+            route = self.route,
+            key = self.key.map(tracing::field::display),
+            status = status.as_u16(),
+            micros = u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX),
+            credential = self.caller.as_ref().map(Caller::credential),
+            organisation = self.caller.as_ref().map(|caller| tracing::field::display(caller.organisation())),
+            "request"
+        );
+    }
+}

@@ -1,0 +1,279 @@
+//! The byte stream under a connection: it hands heads to hyper one at a time, and knows what the connection is waiting for.
+
+use crate::head::{Framing, HeadScanner, Scanned};
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+use zeroize::Zeroize;
+
+/// What a connection is waiting for, shared by its stream, its requests and the task that ends it when it waits too long.
+#[derive(Clone, Debug)]
+pub(crate) struct Progress(Arc<Mutex<State>>);
+
+#[derive(Debug)]
+struct State {
+    phase: Phase,
+    framing: Framing,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    /// For the first byte of a request, or for the client to take the last answer.
+    Idle { since: Instant },
+    /// For the rest of a head.
+    Head { since: Instant },
+    /// For an answer; what happens until then has its own deadline.
+    InFlight,
+}
+
+impl Progress {
+    /// Of a connection that was just opened.
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Mutex::new(State { phase: Phase::Idle { since: Instant::now() }, framing: Framing::Length(0) })))
+    }
+
+    /// A head has been parsed and its request begins: how its body is delimited.
+    ///
+    /// The stream lets no further head through before, so it is this request's.
+    pub(crate) fn begin_request(&self) -> Framing {
+        let mut state = self.state();
+        state.phase = Phase::InFlight;
+        state.framing
+    }
+
+    /// The request has its answer.
+    pub(crate) fn end_request(&self) {
+        self.state().phase = Phase::Idle { since: Instant::now() };
+    }
+
+    /// When the connection has waited too long, unless a request is in flight.
+    pub(crate) fn deadline(&self, header_timeout: Duration, idle_timeout: Duration) -> Option<Instant> {
+        match self.state().phase {
+            Phase::Idle { since } => Some(since + idle_timeout),
+            Phase::Head { since } => Some(since + header_timeout),
+            Phase::InFlight => None,
+        }
+    }
+
+    fn head_bytes_arrived(&self) {
+        let mut state = self.state();
+        match state.phase {
+            Phase::Idle { .. } => state.phase = Phase::Head { since: Instant::now() },
+            Phase::Head { .. } | Phase::InFlight => {}
+        }
+    }
+
+    fn head_complete(&self, framing: Framing) {
+        self.state().framing = framing;
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while holding the lock, and each field is whole by itself.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection's stream.
+pub(crate) struct WatchedStream<S> {
+    inner: S,
+    progress: Progress,
+    header_bytes: usize,
+    expecting: Expecting,
+    /// Bytes read ahead of hyper, `from..to` not handed over yet. They may hold a body, so they are wiped as they go.
+    ahead: Box<[u8]>,
+    from: usize,
+    to: usize,
+}
+
+/// What the next byte of input belongs to.
+enum Expecting {
+    Head(HeadScanner),
+    Body {
+        remaining: u64,
+    },
+    /// Nothing after this is looked at: the end of the body is hyper's to find, and the connection closes after it.
+    Last,
+}
+
+const AHEAD: usize = 8 * 1024;
+
+impl<S> WatchedStream<S> {
+    /// Watches `inner`, whose heads may have at most `header_bytes`; hyper must have the same limit, and refuses longer ones.
+    pub(crate) fn new(inner: S, progress: Progress, header_bytes: usize) -> Self {
+        let expecting = Expecting::Head(HeadScanner::default());
+        Self { inner, progress, header_bytes, expecting, ahead: vec![0; AHEAD].into_boxed_slice(), from: 0, to: 0 }
+    }
+
+    /// Whether a request's body was left unread.
+    pub(crate) const fn has_unread_body(&self) -> bool {
+        match self.expecting {
+            Expecting::Head(_) => false,
+            Expecting::Body { remaining } => remaining > 0,
+            Expecting::Last => true,
+        }
+    }
+
+    /// The stream underneath.
+    pub(crate) fn into_inner(self) -> S {
+        self.inner
+    }
+
+    /// Hands over as much of what was read ahead as belongs together.
+    fn hand_over(&mut self, buf: &mut ReadBuf<'_>) {
+        let room = buf.remaining().min(self.to - self.from);
+        let given = match &mut self.expecting {
+            Expecting::Head(scanner) => {
+                self.progress.head_bytes_arrived();
+                let room = room.min(self.header_bytes.saturating_sub(scanner.length()));
+                match scanner.take(&self.ahead[self.from..self.from + room]) {
+                    Scanned::Unfinished => {
+                        if scanner.length() >= self.header_bytes {
+                            self.expecting = Expecting::Last;
+                        }
+                        room
+                    }
+                    Scanned::Complete { taken, framing } => {
+                        self.progress.head_complete(framing);
+                        self.expecting = match framing {
+                            Framing::Length(remaining) => Expecting::Body { remaining },
+                            Framing::Chunked | Framing::Ambiguous => Expecting::Last,
+                        };
+                        taken
+                    }
+                }
+            }
+            Expecting::Body { remaining } => {
+                let given = usize::try_from(*remaining).map_or(room, |remaining| remaining.min(room));
+                *remaining -= given as u64;
+                given
+            }
+            Expecting::Last => room,
+        };
+        let bytes = &mut self.ahead[self.from..self.from + given];
+        buf.put_slice(bytes);
+        bytes.zeroize();
+        self.from += given;
+    }
+}
+
+impl<S: AsyncRead + Unpin> WatchedStream<S> {
+    /// Reads straight into hyper's buffer, at most `limit` bytes.
+    fn read_through(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>, limit: usize) -> Poll<io::Result<usize>> {
+        let mut part = ReadBuf::new(buf.initialize_unfilled_to(limit.min(buf.remaining())));
+        ready!(Pin::new(&mut self.inner).poll_read(cx, &mut part))?;
+        let read = part.filled().len();
+        buf.advance(read);
+        Poll::Ready(Ok(read))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for WatchedStream<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if matches!(this.expecting, Expecting::Body { remaining: 0 }) {
+            this.expecting = Expecting::Head(HeadScanner::default());
+        }
+        if this.from == this.to {
+            match &mut this.expecting {
+                Expecting::Head(_) => {
+                    let mut ahead = ReadBuf::new(&mut this.ahead);
+                    ready!(Pin::new(&mut this.inner).poll_read(cx, &mut ahead))?;
+                    (this.from, this.to) = (0, ahead.filled().len());
+                }
+                Expecting::Body { remaining } => {
+                    let limit = usize::try_from(*remaining).unwrap_or(usize::MAX);
+                    let read = ready!(this.read_through(cx, buf, limit))?;
+                    if let Expecting::Body { remaining } = &mut this.expecting {
+                        *remaining -= read as u64;
+                    }
+                    return Poll::Ready(Ok(()));
+                }
+                Expecting::Last => return this.read_through(cx, buf, usize::MAX).map_ok(|_| ()),
+            }
+        }
+        if this.from < this.to {
+            this.hand_over(buf);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedStream<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_vectored(cx, slices)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncReadExt;
+
+    async fn pieces(input: &[u8], header_bytes: usize) -> Vec<String> {
+        let mut stream = WatchedStream::new(input, Progress::new(), header_bytes);
+        let mut pieces = Vec::new();
+        let mut buf = [0; 64];
+        loop {
+            match stream.read(&mut buf).await.unwrap() {
+                0 => return pieces,
+                read => pieces.push(String::from_utf8(buf[..read].to_vec()).unwrap()),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn no_two_heads_are_handed_over_together() {
+        let first = "POST /a HTTP/1.1\r\nContent-Length: 5\r\n\r\n";
+        let second = "GET /b HTTP/1.1\r\n\r\n";
+        let third = "GET /c HTTP/1.1\r\n\r\n";
+        let input = format!("{first}hello{second}{third}");
+        assert_eq!(pieces(input.as_bytes(), 1024).await, [first, "hello", second, third]);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_told_apart_after_a_body_without_length() {
+        let first = "POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let rest = "0\r\n\r\nGET /b HTTP/1.1\r\n\r\nGET /c HTTP/1.1\r\n\r\n";
+        let input = format!("{first}{rest}");
+        assert_eq!(pieces(input.as_bytes(), 1024).await, [first, rest]);
+    }
+
+    #[tokio::test]
+    async fn a_head_over_the_limit_is_handed_over_up_to_the_limit_first() {
+        let input = "GET /aaaaaaaaaaaaaaaaaaaaaaaaaa HTTP/1.1\r\n\r\n";
+        assert_eq!(pieces(input.as_bytes(), 20).await, [&input[..20], &input[20..]]);
+    }
+
+    #[tokio::test]
+    async fn bytes_read_ahead_are_wiped_once_handed_over() {
+        let input = b"POST /a HTTP/1.1\r\nContent-Length: 6\r\n\r\nsecret";
+        let mut stream = WatchedStream::new(&input[..], Progress::new(), 1024);
+        let mut buf = [0; 256];
+        while stream.read(&mut buf).await.unwrap() > 0 {}
+        assert!(stream.ahead.iter().all(|byte| *byte == 0));
+    }
+}

@@ -1,0 +1,199 @@
+//! One key in one zone: everything but its material.
+
+use crate::place::{Place, Reach};
+use crate::rotation::Rotation;
+use crate::status::Status;
+use crate::versions::{VersionInfo, Versions};
+use kms_types::{Description, KeyId, KeyName, OrganisationName, Revision, Timestamp, ZoneName};
+
+/// What a key is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Usage {
+    /// Symmetric encryption and decryption.
+    EncryptDecrypt,
+}
+
+/// Whether a key is one of many or the one that an organisation is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A key like any other.
+    Ordinary,
+    /// The organisation's default key: always enabled, always rotating, never deleted.
+    Default,
+}
+
+/// A revision and when it was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RevisionStamp {
+    /// One more with every change.
+    pub seq: Revision,
+    /// When the last change was made. Never earlier than the change before it, even if the clock was set back.
+    pub at: Timestamp,
+}
+
+/// What is chosen when a key is created.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewKey {
+    /// Its identity, the same in every zone.
+    pub id: KeyId,
+    /// Who owns it.
+    pub organisation: OrganisationName,
+    /// Its name; that it is free is the caller's to check.
+    pub name: KeyName,
+    /// What the user says of it.
+    pub description: Description,
+    /// What it is for.
+    pub usage: Usage,
+    /// The zone in which it is created: its origin.
+    pub zone: ZoneName,
+    /// Whether it may be replicated.
+    pub multi_zone: Reach,
+    /// Whether it is the organisation's default key.
+    pub kind: Kind,
+}
+
+/// One key in one zone: its metadata, its status and what is known of its material.
+///
+/// Never changed in place: [`Key::apply`] yields the key after a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    pub(crate) id: KeyId,
+    pub(crate) organisation: OrganisationName,
+    pub(crate) name: KeyName,
+    pub(crate) description: Description,
+    pub(crate) usage: Usage,
+    pub(crate) kind: Kind,
+    pub(crate) place: Place,
+    pub(crate) origin_zone: ZoneName,
+    pub(crate) created_at: Timestamp,
+    pub(crate) status: Status,
+    pub(crate) rotation: Rotation,
+    pub(crate) versions: Versions,
+    /// Always leaves one revision for the tombstone.
+    pub(crate) revision: RevisionStamp,
+}
+
+impl Key {
+    /// A key created at `now`: enabled, with material version 1, rotating every 365 days, at revision 1.
+    #[must_use]
+    pub fn create(new: NewKey, now: Timestamp) -> Self {
+        Self {
+            id: new.id,
+            organisation: new.organisation,
+            name: new.name,
+            description: new.description,
+            usage: new.usage,
+            kind: new.kind,
+            place: new.multi_zone.into(),
+            origin_zone: new.zone,
+            created_at: now,
+            status: Status::Enabled { since: now },
+            rotation: Rotation::of_new_key(now),
+            versions: Versions::first(now),
+            revision: RevisionStamp { seq: Revision::FIRST, at: now },
+        }
+    }
+
+    /// Its identity, the same in every zone.
+    #[must_use]
+    pub const fn id(&self) -> KeyId {
+        self.id
+    }
+
+    /// Who owns it.
+    #[must_use]
+    pub const fn organisation(&self) -> &OrganisationName {
+        &self.organisation
+    }
+
+    /// Its name, unique within the organisation and zone.
+    #[must_use]
+    pub const fn name(&self) -> &KeyName {
+        &self.name
+    }
+
+    /// What the user says of it.
+    #[must_use]
+    pub const fn description(&self) -> &Description {
+        &self.description
+    }
+
+    /// What it is for.
+    #[must_use]
+    pub const fn usage(&self) -> Usage {
+        self.usage
+    }
+
+    /// Whether it is the organisation's default key.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// What this zone is to the key.
+    #[must_use]
+    pub const fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Whether it may have replicas, or is one.
+    #[must_use]
+    pub const fn is_multi_zone(&self) -> bool {
+        match self.place {
+            Place::SingleZone => false,
+            Place::Origin { .. } | Place::Replica => true,
+        }
+    }
+
+    /// The zone where it was created.
+    #[must_use]
+    pub const fn origin_zone(&self) -> &ZoneName {
+        &self.origin_zone
+    }
+
+    /// When it was created.
+    #[must_use]
+    pub const fn created_at(&self) -> Timestamp {
+        self.created_at
+    }
+
+    /// Whether it may be used. A key that [`is_gone`](Self::is_gone) still shows its last status here.
+    #[must_use]
+    pub const fn status(&self) -> &Status {
+        &self.status
+    }
+
+    /// Whether its deletion is due at `now`. Such a key is to be treated as if it did not exist, even before its record is
+    /// removed.
+    #[must_use]
+    pub fn is_gone(&self, now: Timestamp) -> bool {
+        match self.status {
+            Status::Enabled { .. } | Status::Disabled { .. } => false,
+            Status::PendingDeletion { delete_at, .. } => delete_at <= now,
+        }
+    }
+
+    /// When its material is replaced.
+    #[must_use]
+    pub const fn rotation(&self) -> &Rotation {
+        &self.rotation
+    }
+
+    /// All versions of its material, oldest first, from 1 without a gap.
+    #[must_use]
+    pub fn versions(&self) -> &[VersionInfo] {
+        self.versions.as_slice()
+    }
+
+    /// The version that encrypts: the newest.
+    #[must_use]
+    pub fn current_version(&self) -> &VersionInfo {
+        self.versions.current()
+    }
+
+    /// Its revision, and when it was reached.
+    #[must_use]
+    pub const fn revision(&self) -> RevisionStamp {
+        self.revision
+    }
+}

@@ -1,0 +1,209 @@
+//! Changing a key: decide, make material, seal, commit, publish, answer. In this order, one change of a key at a time.
+
+use kms_crypto::KeyMaterial;
+use kms_lifecycle::{
+    Change, Command, Decision, DueWork, FinalDeletion, Key, Rejection, VersionInfo, decide, decide_due,
+};
+use kms_storage::{Body, Commit, CommitError, Fence, RecordKey, Write};
+use kms_types::{KeyId, ZoneName};
+use std::sync::Arc;
+
+use crate::caller::Caller;
+use crate::create::{not_committed, unreadable};
+use crate::directory::KeyCell;
+use crate::error::KmsError;
+use crate::kms::{Kms, Replicated, Zone};
+use crate::records::Opened;
+use crate::snapshot::Snapshot;
+
+impl Kms {
+    /// Carries out `command` on key `id`. Answers with the key after it, which is the key as it was when there was nothing
+    /// to do.
+    ///
+    /// # Errors
+    ///
+    /// [`KmsError::KeyNotFound`], [`KmsError::Rejected`] with the reason, [`KmsError::ReadOnly`] and others that say that
+    /// nothing was changed, and [`KmsError::OutcomeUnknown`].
+    pub async fn change_key(&self, caller: &Caller, id: KeyId, command: Command) -> Result<Arc<Key>, KmsError> {
+        let cell = self.zone().directory.cell(caller.organisation(), id)?;
+        let zone = Arc::clone(self.zone());
+        let caller = caller.clone();
+        self.zone().run_owned(async move { zone.carry_out(&cell, &command, &caller).await }).await
+    }
+
+    /// Registers `target` as a replica of key `id`.
+    ///
+    /// # Errors
+    ///
+    /// The key's own rules first; then [`KmsError::InvalidTargetZone`] for a zone that is not known here; and
+    /// [`KmsError::ReplicationUnavailable`], because a server without links to other zones could not keep the promise.
+    pub async fn replicate_key(&self, caller: &Caller, id: KeyId, target: ZoneName) -> Result<Replicated, KmsError> {
+        let key = self.get_key(caller, id)?;
+        let known = self.zone().known_zones.contains(&target);
+        let command = Command::Replicate { target };
+        match decide(&key, &command, self.zone().clock.now()) {
+            Ok(Decision::Change(_) | Decision::AlreadyApplied) if known => Err(KmsError::ReplicationUnavailable),
+            Ok(Decision::Change(_) | Decision::AlreadyApplied) => Err(KmsError::InvalidTargetZone),
+            Err(rejection) => Err(rejection.into()),
+        }
+    }
+}
+
+/// How a commit of one key's change ended.
+enum Attempt {
+    Done(Arc<Key>),
+    /// The record had moved on since it was read; it was read again.
+    Stale,
+}
+
+impl Zone {
+    async fn carry_out(&self, cell: &KeyCell, command: &Command, caller: &Caller) -> Result<Arc<Key>, KmsError> {
+        let _turn = cell.turn.lock().await;
+        loop {
+            let current = Arc::clone(&cell.look());
+            match decide(current.key(), command, self.clock.now())? {
+                Decision::AlreadyApplied => return Ok(Arc::clone(current.key())),
+                Decision::Change(change) => match self.commit_change(cell, &current, &change, None).await? {
+                    Attempt::Done(key) => {
+                        log(&key, &change, caller.credential());
+                        return Ok(key);
+                    }
+                    Attempt::Stale => {}
+                },
+            }
+        }
+    }
+
+    /// Does the work that is due on one key, if any.
+    pub(crate) async fn carry_out_due(&self, cell: &KeyCell) -> Result<(), KmsError> {
+        let _turn = cell.turn.lock().await;
+        loop {
+            let current = Arc::clone(&cell.look());
+            let attempt = match decide_due(current.key(), self.clock.now()) {
+                None => return Ok(()),
+                Some(DueWork::Rotate(change)) => {
+                    let attempt = self.commit_change(cell, &current, &change, Some(&self.fence)).await?;
+                    if let Attempt::Done(key) = &attempt {
+                        log(key, &change, "scheduler");
+                    }
+                    attempt
+                }
+                Some(DueWork::Delete(deletion)) => self.commit_deletion(cell, &current, &deletion).await?,
+            };
+            match attempt {
+                Attempt::Done(_) => return Ok(()),
+                Attempt::Stale => {}
+            }
+        }
+    }
+
+    async fn commit_change(
+        &self,
+        cell: &KeyCell,
+        current: &Snapshot,
+        change: &Change,
+        fence: Option<&Fence>,
+    ) -> Result<Attempt, KmsError> {
+        let key = current.key().apply(change).map_err(|_| KmsError::Rejected(Rejection::Exhausted))?;
+        let mut material = current.all_material().to_vec();
+        if change.new_version().is_some() {
+            material.push(Arc::new(KeyMaterial::generate(self.entropy.as_ref())?));
+        }
+        let version = current.record().next().ok_or(KmsError::Rejected(Rejection::Exhausted))?;
+        let record = self.records.seal_key(&key, &material, version)?;
+        let place = RecordKey::key(key.organisation(), key.id());
+        let commit = Commit { writes: vec![Write::live(place, current.record(), record)], fence: fence.cloned() };
+        match self.store.commit(commit).await {
+            Ok(durable) => {
+                let snapshot = Snapshot::new(key, material.into(), version);
+                let key = Arc::clone(snapshot.key());
+                self.directory.publish(cell, snapshot, &durable);
+                self.due_changed.notify_one();
+                Ok(Attempt::Done(key))
+            }
+            Err(refused) => self.after_refusal(cell, current, &refused).await,
+        }
+    }
+
+    async fn commit_deletion(
+        &self,
+        cell: &KeyCell,
+        current: &Snapshot,
+        deletion: &FinalDeletion,
+    ) -> Result<Attempt, KmsError> {
+        let tombstone = deletion.tombstone();
+        let version = current.record().next().ok_or(KmsError::Rejected(Rejection::Exhausted))?;
+        let record = self.records.seal_tombstone(tombstone, version)?;
+        let name_place = RecordKey::name(&tombstone.organisation, &tombstone.name);
+        let name_found = self.store.get(&name_place).await.map_err(unreadable)?.version;
+        let writes = vec![
+            Write::live(RecordKey::key(&tombstone.organisation, tombstone.id), current.record(), record),
+            Write::tombstone(name_place, name_found),
+        ];
+        match self.store.commit(Commit::new(writes).fenced(self.fence.clone())).await {
+            Ok(durable) => {
+                self.directory.remove(cell, &durable);
+                tracing::info!(key = %tombstone.id, organisation = %tombstone.organisation, "key deleted for good");
+                Ok(Attempt::Done(Arc::clone(current.key())))
+            }
+            Err(refused) => self.after_refusal(cell, current, &refused).await,
+        }
+    }
+
+    /// What to do when a commit was not durable: start over from what the store says, or tell the caller.
+    async fn after_refusal(
+        &self,
+        cell: &KeyCell,
+        current: &Snapshot,
+        refused: &CommitError,
+    ) -> Result<Attempt, KmsError> {
+        match refused {
+            CommitError::Conflict { .. } => {
+                self.read_again(cell, current).await?;
+                Ok(Attempt::Stale)
+            }
+            CommitError::Unknown(cause) => {
+                tracing::error!(key = %current.key().id(), cause, "it is not known whether a change was stored");
+                Err(KmsError::OutcomeUnknown)
+            }
+            CommitError::Fenced | CommitError::ReadOnly(_) | CommitError::TooLarge(_) | CommitError::Malformed(_) => {
+                Err(not_committed(refused))
+            }
+        }
+    }
+
+    /// Takes the key's record from the store, which has moved past the snapshot.
+    async fn read_again(&self, cell: &KeyCell, current: &Snapshot) -> Result<(), KmsError> {
+        let key = current.key();
+        let place = RecordKey::key(key.organisation(), key.id());
+        let stored = self.store.get(&place).await.map_err(unreadable)?;
+        let Body::Live(sealed) = stored.body else { return Err(KmsError::KeyNotFound) };
+        if stored.version == current.record() {
+            return Err(KmsError::ReadOnly);
+        }
+        match self.records.open_key(key.organisation(), key.id(), stored.version, &sealed) {
+            Ok(Opened::Key(snapshot)) => {
+                self.directory.refresh(cell, snapshot);
+                Ok(())
+            }
+            Ok(Opened::Tombstone(_)) => Err(KmsError::KeyNotFound),
+            Err(cause) => {
+                tracing::error!(record = %place, %cause, "a record is damaged");
+                Err(KmsError::RecordDamaged)
+            }
+        }
+    }
+}
+
+fn log(key: &Key, change: &Change, by: &str) {
+    let VersionInfo { version, .. } = key.current_version();
+    tracing::info!(
+        key = %key.id(),
+        organisation = %key.organisation(),
+        by,
+        change = ?change.kind(),
+        revision = key.revision().seq.get(),
+        version = version.get(),
+        "key changed"
+    );
+}

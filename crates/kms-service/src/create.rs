@@ -1,0 +1,106 @@
+//! Making a key.
+
+use kms_crypto::KeyMaterial;
+use kms_lifecycle::{Key, Kind, NewKey, Reach, Usage};
+use kms_storage::{Commit, CommitError, RecordKey, RecordVersion, StoreError, Write};
+use kms_types::{Description, KeyId, KeyName, OrganisationName};
+use std::sync::Arc;
+
+use crate::caller::Caller;
+use crate::error::KmsError;
+use crate::kms::{Kms, Zone};
+use crate::snapshot::Snapshot;
+
+/// What a new key is to be.
+#[derive(Clone, Debug)]
+pub struct CreateKey {
+    /// Its name, unique within the organisation and zone.
+    pub name: KeyName,
+    /// Its description.
+    pub description: Description,
+    /// Whether it may be replicated to other zones; that cannot be changed later.
+    pub reach: Reach,
+}
+
+impl Kms {
+    /// Makes a key: enabled, with a first version of material, rotating automatically every 365 days.
+    ///
+    /// # Errors
+    ///
+    /// [`KmsError::NameConflict`], [`KmsError::KeyQuota`], [`KmsError::NoEntropy`], [`KmsError::ReadOnly`] and
+    /// [`KmsError::OutcomeUnknown`].
+    pub async fn create_key(&self, caller: &Caller, request: CreateKey) -> Result<Arc<Key>, KmsError> {
+        let zone = Arc::clone(self.zone());
+        let organisation = caller.organisation().clone();
+        let key =
+            self.zone().run_owned(async move { zone.create(organisation, request, Kind::Ordinary).await }).await?;
+        tracing::info!(key = %key.id(), organisation = %key.organisation(), credential = caller.credential(), "key created");
+        Ok(key)
+    }
+}
+
+impl Zone {
+    pub(crate) async fn create(
+        &self,
+        organisation: OrganisationName,
+        request: CreateKey,
+        kind: Kind,
+    ) -> Result<Arc<Key>, KmsError> {
+        let reservation = self.directory.reserve(&organisation, &request.name, self.keys_per_organisation)?;
+        let now = self.clock.now();
+        let mut random = [0; 10];
+        self.entropy.fill(&mut random)?;
+        let new = NewKey {
+            id: KeyId::from_time_and_random(now.as_millis(), &random),
+            organisation: organisation.clone(),
+            name: request.name,
+            description: request.description,
+            usage: Usage::EncryptDecrypt,
+            zone: self.name.clone(),
+            multi_zone: request.reach,
+            kind,
+        };
+        let key = Key::create(new, now);
+        let material: Box<[Arc<KeyMaterial>]> = Box::new([Arc::new(KeyMaterial::generate(self.entropy.as_ref())?)]);
+
+        let name_place = RecordKey::name(&organisation, key.name());
+        let name_found = self.store.get(&name_place).await.map_err(unreadable)?.version;
+        let name_version = name_found.next().ok_or(KmsError::ReadOnly)?;
+        let key_version = RecordVersion::NEVER.next().ok_or(KmsError::ReadOnly)?;
+        let key_record = self.records.seal_key(&key, &material, key_version)?;
+        let name_record = self.records.seal_name(&organisation, key.name(), key.id(), name_version)?;
+        let commit = Commit::new(vec![
+            Write::live(RecordKey::key(&organisation, key.id()), RecordVersion::NEVER, key_record),
+            Write::live(name_place, name_found, name_record),
+        ]);
+        match self.store.commit(commit).await {
+            Ok(durable) => {
+                let snapshot = Snapshot::new(key, material, key_version);
+                let key = Arc::clone(snapshot.key());
+                reservation.fulfil(snapshot, &durable);
+                self.due_changed.notify_one();
+                Ok(key)
+            }
+            Err(CommitError::Conflict { .. }) => Err(KmsError::NameConflict),
+            Err(CommitError::Unknown(cause)) => {
+                tracing::error!(key = %key.id(), cause, "it is not known whether a new key was stored");
+                reservation.keep();
+                Err(KmsError::OutcomeUnknown)
+            }
+            Err(refused) => Err(not_committed(&refused)),
+        }
+    }
+}
+
+/// A commit that certainly changed nothing.
+pub(crate) fn not_committed(refused: &CommitError) -> KmsError {
+    tracing::error!(cause = %refused, "a change was not stored");
+    KmsError::ReadOnly
+}
+
+/// The store could not be read before a change.
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+pub(crate) fn unreadable(cause: StoreError) -> KmsError {
+    tracing::error!(%cause, "the store could not be read");
+    KmsError::ReadOnly
+}

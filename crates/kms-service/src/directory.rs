@@ -1,0 +1,243 @@
+//! All keys of a zone in memory: found without a lock by id, and indexed under a lock by organisation, name and due time.
+
+use arc_swap::{ArcSwap, Guard};
+use kms_lifecycle::next_due;
+use kms_storage::Durable;
+use kms_types::{KeyId, KeyName, OrganisationName, Timestamp};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::error::KmsError;
+use crate::snapshot::Snapshot;
+
+/// A key's place in memory. The snapshot in it is replaced with every change.
+pub(crate) struct KeyCell {
+    current: ArcSwap<Snapshot>,
+    /// Held by the one change that is under way for this key.
+    pub(crate) turn: tokio::sync::Mutex<()>,
+}
+
+impl KeyCell {
+    fn new(snapshot: Snapshot) -> Self {
+        Self { current: ArcSwap::from_pointee(snapshot), turn: tokio::sync::Mutex::new(()) }
+    }
+
+    /// The snapshot of this moment: what is decided from it and what is done with its material belong together.
+    pub(crate) fn look(&self) -> Guard<Arc<Snapshot>> {
+        self.current.load()
+    }
+}
+
+enum Entry {
+    Live(Arc<KeyCell>),
+    /// The key's record does not open. The rest of the zone serves on.
+    Damaged(OrganisationName),
+}
+
+/// The keys of one zone.
+#[derive(Default)]
+pub(crate) struct Directory {
+    keys: papaya::HashMap<KeyId, Entry>,
+    index: Mutex<Index>,
+    /// Set when everything is forgotten: a key is then not "not found".
+    closed: AtomicBool,
+}
+
+#[derive(Default)]
+struct Index {
+    organisations: HashMap<OrganisationName, Holdings>,
+    due: BTreeSet<(Timestamp, KeyId)>,
+}
+
+/// What one organisation has in this zone.
+#[derive(Default)]
+struct Holdings {
+    ids: BTreeSet<KeyId>,
+    /// Names of keys and of keys being made.
+    names: BTreeSet<KeyName>,
+}
+
+impl Directory {
+    /// Calls `look` with the key `id` of `organisation`, without a lock.
+    pub(crate) fn with_key<T>(
+        &self,
+        organisation: &OrganisationName,
+        id: KeyId,
+        look: impl FnOnce(&Arc<KeyCell>) -> Result<T, KmsError>,
+    ) -> Result<T, KmsError> {
+        match self.keys.pin().get(&id) {
+            Some(Entry::Live(cell)) if cell.look().key().organisation() == organisation => look(cell),
+            Some(Entry::Damaged(owner)) if owner == organisation => Err(KmsError::RecordDamaged),
+            Some(Entry::Live(_) | Entry::Damaged(_)) | None if self.closed.load(Ordering::Acquire) => {
+                Err(KmsError::ReadOnly)
+            }
+            Some(Entry::Live(_) | Entry::Damaged(_)) | None => Err(KmsError::KeyNotFound),
+        }
+    }
+
+    /// The cell of the key `id` of `organisation`.
+    pub(crate) fn cell(&self, organisation: &OrganisationName, id: KeyId) -> Result<Arc<KeyCell>, KmsError> {
+        self.with_key(organisation, id, |cell| Ok(Arc::clone(cell)))
+    }
+
+    /// The cell of the key `id`, whosever it is: for the scheduler.
+    pub(crate) fn any_cell(&self, id: KeyId) -> Option<Arc<KeyCell>> {
+        match self.keys.pin().get(&id) {
+            Some(Entry::Live(cell)) => Some(Arc::clone(cell)),
+            Some(Entry::Damaged(_)) | None => None,
+        }
+    }
+
+    /// Ids of the organisation's keys.
+    pub(crate) fn ids(&self, organisation: &OrganisationName) -> Vec<KeyId> {
+        self.index().organisations.get(organisation).map(|all| all.ids.iter().copied().collect()).unwrap_or_default()
+    }
+
+    /// The id of the organisation's key of that name.
+    pub(crate) fn id_of(&self, organisation: &OrganisationName, name: &KeyName) -> Option<KeyId> {
+        let named = |id: &KeyId| self.any_cell(*id).is_some_and(|cell| cell.look().key().name() == name);
+        self.ids(organisation).into_iter().find(named)
+    }
+
+    /// When work is due next.
+    pub(crate) fn next_due(&self) -> Option<Timestamp> {
+        self.index().due.first().map(|(due, _)| *due)
+    }
+
+    /// Ids of the keys whose work is due at `now`, the longest overdue first.
+    pub(crate) fn due_at(&self, now: Timestamp) -> Vec<KeyId> {
+        self.index().due.iter().take_while(|(due, _)| *due <= now).map(|(_, id)| *id).collect()
+    }
+
+    /// Takes the name and one of the `limit` places of the organisation, until the reservation is used or dropped.
+    pub(crate) fn reserve(
+        self: &Arc<Self>,
+        organisation: &OrganisationName,
+        name: &KeyName,
+        limit: u32,
+    ) -> Result<Reservation, KmsError> {
+        let mut index = self.index();
+        let holdings = index.organisations.entry(organisation.clone()).or_default();
+        if holdings.names.contains(name) {
+            return Err(KmsError::NameConflict);
+        }
+        if holdings.names.len() >= usize::try_from(limit).unwrap_or(usize::MAX) {
+            return Err(KmsError::KeyQuota { limit });
+        }
+        holdings.names.insert(name.clone());
+        drop(index);
+        Ok(Reservation {
+            directory: Arc::clone(self),
+            organisation: organisation.clone(),
+            name: name.clone(),
+            end: End::Release,
+        })
+    }
+
+    /// Takes in a key found in the store at start-up. False when its id is there already.
+    pub(crate) fn load(&self, snapshot: Snapshot) -> bool {
+        let key = Arc::clone(snapshot.key());
+        if self.keys.pin().contains_key(&key.id()) {
+            return false;
+        }
+        let mut index = self.index();
+        let holdings = index.organisations.entry(key.organisation().clone()).or_default();
+        holdings.ids.insert(key.id());
+        holdings.names.insert(key.name().clone());
+        index.due.extend(next_due(&key).map(|due| (due, key.id())));
+        drop(index);
+        self.keys.pin().insert(key.id(), Entry::Live(Arc::new(KeyCell::new(snapshot))));
+        true
+    }
+
+    /// Takes note of a key whose record does not open.
+    pub(crate) fn load_damaged(&self, organisation: OrganisationName, id: KeyId) {
+        self.keys.pin().insert(id, Entry::Damaged(organisation));
+    }
+
+    /// Shows `snapshot` to every call that begins from now on. `_durable` is the store's word that its record will stay.
+    pub(crate) fn publish(&self, cell: &KeyCell, snapshot: Snapshot, _durable: &Durable) {
+        self.refresh(cell, snapshot);
+    }
+
+    /// Shows `snapshot`, just read from the store, which holds durable records only.
+    pub(crate) fn refresh(&self, cell: &KeyCell, snapshot: Snapshot) {
+        let id = snapshot.key().id();
+        let (before, after) = (next_due(cell.look().key()), next_due(snapshot.key()));
+        cell.current.store(Arc::new(snapshot));
+        if before != after {
+            let mut index = self.index();
+            index.due.extend(after.map(|due| (due, id)));
+            if let Some(due) = before {
+                index.due.remove(&(due, id));
+            }
+        }
+    }
+
+    /// Forgets a key whose deletion is final; its name is free again.
+    pub(crate) fn remove(&self, cell: &KeyCell, _durable: &Durable) {
+        let key = Arc::clone(cell.look().key());
+        self.keys.pin().remove(&key.id());
+        let mut index = self.index();
+        if let Some(due) = next_due(&key) {
+            index.due.remove(&(due, key.id()));
+        }
+        if let Some(holdings) = index.organisations.get_mut(key.organisation()) {
+            holdings.ids.remove(&key.id());
+            holdings.names.remove(key.name());
+        }
+    }
+
+    /// Forgets everything, so that all material is wiped as the last calls end.
+    pub(crate) fn clear(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.keys.pin().clear();
+        *self.index() = Index::default();
+    }
+
+    fn index(&self) -> MutexGuard<'_, Index> {
+        // Nothing that runs under this lock can panic half-way through a change of the index.
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A name and a place held for a key that is being made.
+pub(crate) struct Reservation {
+    directory: Arc<Directory>,
+    organisation: OrganisationName,
+    name: KeyName,
+    end: End,
+}
+
+/// What becomes of a reservation when it is dropped.
+enum End {
+    Release,
+    Keep,
+}
+
+impl Reservation {
+    /// The key was made: it takes the place, and every call from now on finds it.
+    pub(crate) fn fulfil(mut self, snapshot: Snapshot, _durable: &Durable) {
+        self.end = End::Keep;
+        self.directory.load(snapshot);
+    }
+
+    /// Whether the key was made is not known: name and place stay taken until the next start reads the store.
+    pub(crate) fn keep(mut self) {
+        self.end = End::Keep;
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        match self.end {
+            End::Keep => {}
+            End::Release => {
+                if let Some(holdings) = self.directory.index().organisations.get_mut(&self.organisation) {
+                    holdings.names.remove(&self.name);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! Between live keys and sealed records: the one place where material leaves its snapshot, for its record only.
+
+use kms_crypto::{CheckValue, Entropy, KeyMaterial, Keyring, RecordError};
+use kms_lifecycle::{
+    InconsistentKey, Key, KeyParts, Kind, Made, ManualCount, Place, RevisionStamp, Rotation, Schedule, Status,
+    Tombstone, Usage, VersionInfo,
+};
+use kms_storage::record::{
+    self, AutomaticRecord, KeyRecord, KindRecord, MadeRecord, Materials, NameRecord, PlaceRecord, Record,
+    RecordFormatError, RotationRecord, StatusRecord, TombstoneRecord, UsageRecord, VersionRecord,
+};
+use kms_storage::{RecordKey, RecordVersion};
+use kms_types::{KeyId, KeyName, OrganisationName, Timestamp};
+use std::sync::Arc;
+
+use crate::error::KmsError;
+use crate::snapshot::Snapshot;
+
+/// Seals and opens the records of one store.
+pub(crate) struct Records {
+    keyring: Arc<Keyring>,
+    entropy: Arc<dyn Entropy>,
+}
+
+/// What a key's record turned out to be.
+pub(crate) enum Opened {
+    Key(Snapshot),
+    /// The key was deleted, at that time.
+    Tombstone(Timestamp),
+}
+
+/// Why a record could not be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unusable {
+    #[error("it is sealed wrongly: {0}")]
+    Sealed(#[from] RecordError),
+    #[error("{0}")]
+    Format(#[from] RecordFormatError),
+    #[error("{0}")]
+    Inconsistent(#[from] InconsistentKey),
+    #[error("it holds another key than its place says")]
+    Misplaced,
+    #[error("the check value of material version {0} does not match")]
+    CheckValue(u32),
+}
+
+impl Unusable {
+    /// The record's format when a newer ZoneKMS wrote it.
+    pub(crate) fn newer_format(&self) -> Option<u8> {
+        match self {
+            Self::Sealed(RecordError::NewerFormat { found }) | Self::Format(RecordFormatError::Newer { found }) => {
+                Some(*found)
+            }
+            Self::Sealed(RecordError::Damaged | RecordError::UnknownEpoch(_))
+            | Self::Format(RecordFormatError::Malformed | RecordFormatError::OtherKind)
+            | Self::Inconsistent(_)
+            | Self::Misplaced
+            | Self::CheckValue(_) => None,
+        }
+    }
+}
+
+impl Records {
+    pub(crate) fn new(keyring: Arc<Keyring>, entropy: Arc<dyn Entropy>) -> Self {
+        Self { keyring, entropy }
+    }
+
+    /// The sealed record of `key` with `material`, oldest first, as version `version` of its place.
+    pub(crate) fn seal_key(
+        &self,
+        key: &Key,
+        material: &[Arc<KeyMaterial>],
+        version: RecordVersion,
+    ) -> Result<Vec<u8>, KmsError> {
+        let secrets: Vec<&[u8; 32]> = material.iter().map(|one| one.expose_secret()).collect();
+        let plain = encoded(record::encode_key(&to_record(key, material), &secrets))?;
+        self.seal(&RecordKey::key(key.organisation(), key.id()), version, &plain)
+    }
+
+    /// The sealed record that takes the place of a deleted key.
+    pub(crate) fn seal_tombstone(&self, tombstone: &Tombstone, version: RecordVersion) -> Result<Vec<u8>, KmsError> {
+        let plain = encoded(record::encode_tombstone(&TombstoneRecord {
+            id: tombstone.id,
+            organisation: tombstone.organisation.clone(),
+            name: tombstone.name.clone(),
+            origin_zone: tombstone.origin_zone.clone(),
+            deleted_at: tombstone.deleted_at,
+            revision: tombstone.revision.seq,
+        }))?;
+        self.seal(&RecordKey::key(&tombstone.organisation, tombstone.id), version, &plain)
+    }
+
+    /// The sealed record that says which key has a name.
+    pub(crate) fn seal_name(
+        &self,
+        organisation: &OrganisationName,
+        name: &KeyName,
+        key_id: KeyId,
+        version: RecordVersion,
+    ) -> Result<Vec<u8>, KmsError> {
+        let plain = encoded(record::encode_name(NameRecord { key_id }))?;
+        self.seal(&RecordKey::name(organisation, name), version, &plain)
+    }
+
+    fn seal(&self, place: &RecordKey, version: RecordVersion, plain: &[u8]) -> Result<Vec<u8>, KmsError> {
+        Ok(self.keyring.seal_record(place.as_str(), version.get(), plain, self.entropy.as_ref())?)
+    }
+
+    /// Opens the record found at the place of key `id`, and verifies every check value in it.
+    pub(crate) fn open_key(
+        &self,
+        organisation: &OrganisationName,
+        id: KeyId,
+        version: RecordVersion,
+        sealed: &[u8],
+    ) -> Result<Opened, Unusable> {
+        let place = RecordKey::key(organisation, id);
+        let plain = self.keyring.open_record(place.as_str(), version.get(), sealed)?;
+        match record::decode(plain.expose())? {
+            Record::Tombstone(tombstone) if tombstone.id == id && tombstone.organisation == *organisation => {
+                Ok(Opened::Tombstone(tombstone.deleted_at))
+            }
+            Record::Key(key, secrets) if key.id == id && key.organisation == *organisation => {
+                let material = verified_material(&key, secrets)?;
+                Ok(Opened::Key(Snapshot::new(Key::restore(to_parts(key)?)?, material, version)))
+            }
+            Record::Tombstone(_) | Record::Key(..) | Record::Name(_) => Err(Unusable::Misplaced),
+        }
+    }
+}
+
+fn encoded<T>(bytes: Result<T, RecordFormatError>) -> Result<T, KmsError> {
+    bytes.map_err(|cause| {
+        tracing::error!(%cause, "a record could not be written");
+        KmsError::RecordDamaged
+    })
+}
+
+fn verified_material(key: &KeyRecord, secrets: Materials<'_>) -> Result<Box<[Arc<KeyMaterial>]>, Unusable> {
+    let versions = key.versions.iter().zip(secrets.iter());
+    versions
+        .map(|(version, secret)| {
+            let material = KeyMaterial::from_bytes(secret);
+            let stored = CheckValue::from_bytes(version.check_value);
+            if material.check_value(key.id, version.version) == stored {
+                Ok(Arc::new(material))
+            } else {
+                Err(Unusable::CheckValue(version.version.get()))
+            }
+        })
+        .collect()
+}
+
+fn to_record(key: &Key, material: &[Arc<KeyMaterial>]) -> KeyRecord {
+    let parts = key.to_parts();
+    let check_value =
+        |version: &VersionInfo, material: &KeyMaterial| *material.check_value(parts.id, version.version).as_bytes();
+    KeyRecord {
+        id: parts.id,
+        versions: parts
+            .versions
+            .iter()
+            .zip(material)
+            .map(|(version, material)| VersionRecord {
+                version: version.version,
+                created_at: version.created_at,
+                made: match version.made {
+                    Made::Created => MadeRecord::Created,
+                    Made::Manually => MadeRecord::Manually,
+                    Made::Automatically => MadeRecord::Automatically,
+                },
+                check_value: check_value(version, material),
+            })
+            .collect(),
+        organisation: parts.organisation,
+        name: parts.name,
+        description: parts.description,
+        usage: match parts.usage {
+            Usage::EncryptDecrypt => UsageRecord::EncryptDecrypt,
+        },
+        kind: match parts.kind {
+            Kind::Ordinary => KindRecord::Ordinary,
+            Kind::Default => KindRecord::Default,
+        },
+        place: match parts.place {
+            Place::SingleZone => PlaceRecord::SingleZone,
+            Place::Origin { replicas } => PlaceRecord::Origin { replicas },
+            Place::Replica => PlaceRecord::Replica,
+        },
+        origin_zone: parts.origin_zone,
+        created_at: parts.created_at,
+        status: match parts.status {
+            Status::Enabled { since } => StatusRecord::Enabled { since },
+            Status::Disabled { since } => StatusRecord::Disabled { since },
+            Status::PendingDeletion { since, delete_at } => StatusRecord::PendingDeletion { since, delete_at },
+        },
+        rotation: RotationRecord {
+            automatic: match parts.rotation.schedule() {
+                Schedule::On => AutomaticRecord::On,
+                Schedule::Off => AutomaticRecord::Off,
+            },
+            period: parts.rotation.period(),
+            next_at: parts.rotation.next_at(),
+            manual_count: parts.rotation.manual_count().get().into(),
+        },
+        revision: parts.revision.seq,
+        revised_at: parts.revision.at,
+    }
+}
+
+fn to_parts(record: KeyRecord) -> Result<KeyParts, InconsistentKey> {
+    let manual_count =
+        u8::try_from(record.rotation.manual_count).ok().and_then(|count| ManualCount::try_from(count).ok());
+    let manual_count = manual_count.ok_or(InconsistentKey::ManualCount)?;
+    Ok(KeyParts {
+        id: record.id,
+        organisation: record.organisation,
+        name: record.name,
+        description: record.description,
+        usage: match record.usage {
+            UsageRecord::EncryptDecrypt => Usage::EncryptDecrypt,
+        },
+        // Which key is an organisation's default is said by the configuration, not by the record.
+        kind: Kind::Ordinary,
+        place: match record.place {
+            PlaceRecord::SingleZone => Place::SingleZone,
+            PlaceRecord::Origin { replicas } => Place::Origin { replicas },
+            PlaceRecord::Replica => Place::Replica,
+        },
+        origin_zone: record.origin_zone,
+        created_at: record.created_at,
+        status: match record.status {
+            StatusRecord::Enabled { since } => Status::Enabled { since },
+            StatusRecord::Disabled { since } => Status::Disabled { since },
+            StatusRecord::PendingDeletion { since, delete_at } => Status::PendingDeletion { since, delete_at },
+        },
+        rotation: Rotation::new(
+            match record.rotation.automatic {
+                AutomaticRecord::On => Schedule::On,
+                AutomaticRecord::Off => Schedule::Off,
+            },
+            record.rotation.period,
+            record.rotation.next_at,
+            manual_count,
+        ),
+        versions: record
+            .versions
+            .iter()
+            .map(|version| VersionInfo {
+                version: version.version,
+                created_at: version.created_at,
+                made: match version.made {
+                    MadeRecord::Created => Made::Created,
+                    MadeRecord::Manually => Made::Manually,
+                    MadeRecord::Automatically => Made::Automatically,
+                },
+            })
+            .collect(),
+        revision: RevisionStamp { seq: record.revision, at: record.revised_at },
+    })
+}

@@ -1,0 +1,58 @@
+//! One consistent look at a key: its lifecycle state and the material of every version, together.
+
+use kms_crypto::KeyMaterial;
+use kms_lifecycle::{DecryptPermit, EncryptPermit, InconsistentKey, Key, KeyParts, Kind};
+use kms_storage::RecordVersion;
+use kms_types::{KeyId, MaterialVersion};
+use std::sync::Arc;
+
+/// A key as its record at one version says it. Never changed, only replaced; the material is wiped with the last reference
+/// to it.
+pub(crate) struct Snapshot {
+    key: Arc<Key>,
+    /// The material of version n at place n - 1. Versions live on in later snapshots, hence the `Arc`.
+    material: Box<[Arc<KeyMaterial>]>,
+    record: RecordVersion,
+}
+
+impl Snapshot {
+    /// `material` holds one entry for each of the key's versions, oldest first.
+    pub(crate) fn new(key: Key, material: Box<[Arc<KeyMaterial>]>, record: RecordVersion) -> Self {
+        Self { key: Arc::new(key), material, record }
+    }
+
+    /// The same key as its organisation's default key.
+    pub(crate) fn into_default_key(self) -> Result<Self, InconsistentKey> {
+        let parts = KeyParts { kind: Kind::Default, ..self.key.to_parts() };
+        Ok(Self { key: Arc::new(Key::restore(parts)?), ..self })
+    }
+
+    pub(crate) fn key(&self) -> &Arc<Key> {
+        &self.key
+    }
+
+    /// The version of the store record that this snapshot shows.
+    pub(crate) fn record(&self) -> RecordVersion {
+        self.record
+    }
+
+    /// All material, oldest first: to seal the key's next record.
+    pub(crate) fn all_material(&self) -> &[Arc<KeyMaterial>] {
+        &self.material
+    }
+
+    /// The material to encrypt with; `None` when the permit is for another key.
+    pub(crate) fn material_to_encrypt(&self, permit: &EncryptPermit) -> Option<&KeyMaterial> {
+        self.material_of(permit.key_id(), permit.version())
+    }
+
+    /// The material to decrypt with; `None` when the permit is for another key.
+    pub(crate) fn material_to_decrypt(&self, permit: &DecryptPermit) -> Option<&KeyMaterial> {
+        self.material_of(permit.key_id(), permit.version())
+    }
+
+    fn material_of(&self, key: KeyId, version: MaterialVersion) -> Option<&KeyMaterial> {
+        let place = usize::try_from(version.get()).ok()?.checked_sub(1)?;
+        (key == self.key.id()).then(|| self.material.get(place))?.map(AsRef::as_ref)
+    }
+}

@@ -1,0 +1,12 @@
+//! The service as its front doors use it, over the in-memory store, with time and randomness set by the tests.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod crypto_calls;
+mod due_work;
+mod faults;
+mod keys;
+mod lookup_model;
+mod races;
+mod records;
+mod zone;

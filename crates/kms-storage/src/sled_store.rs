@@ -1,0 +1,234 @@
+//! The embedded store on sled 0.34; no other file names it.
+//!
+//! What sled leaves to its user is done around it: a committed batch is not on disk before `flush`, and `flush` alone does
+//! not outlive a power cut (its log is written out with `sync_file_range`), so every write ends with fsyncs. Damage that
+//! sled hides (a lost tail, an older state) is found by the manifest at the next opening. Reads never touch sled: they are
+//! answered from memory, so neither a panic nor a slow page of sled's reaches them.
+
+use crate::change_feed::ChangeFeed;
+use crate::commit::{Commit, CommitError, Durable, Fence, Role};
+use crate::engine::{Engine, Visit};
+use crate::group_commit::GroupCommit;
+use crate::manifest::{Accountant, ManifestKey};
+use crate::open_error::OpenError;
+use crate::opening::{self, Found, Trust};
+use crate::own_files;
+use crate::power_safe::SyncedFiles;
+use crate::published::Published;
+use crate::record_key::RecordKey;
+use crate::room::Room;
+use crate::store::{Durability, Health, Page, ScanError, Store, StoreError, WatchError};
+use crate::stored::{StoreRevision, Stored};
+use crate::view::History;
+use async_trait::async_trait;
+use std::any::Any;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// sled's page cache in bytes. Its default is 1 GiB; reads are answered from elsewhere, so it serves writes only.
+const CACHE: u64 = 32 << 20;
+
+/// How long a store that was just closed in this process is waited for: sled's helper threads let go of its file a moment
+/// after the store itself.
+const LOCK_TRIES: u32 = 100;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
+/// The store on disk. Its directory and files are closed to other users.
+pub struct SledStore {
+    writer: GroupCommit,
+    published: Arc<Published>,
+}
+
+/// Where a store lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SledPaths {
+    /// The store's directory; its parent must exist. A lock file `<store>.lock` is kept beside it.
+    pub store: PathBuf,
+    /// The manifest file, outside the store's directory and best on another disk; its directory must exist. Whoever puts
+    /// older files back into the store's place does not thereby put this one back.
+    pub manifest: PathBuf,
+}
+
+impl SledStore {
+    /// Opens the store, or makes a new one where there is neither store nor manifest file. All records are read and
+    /// checked against the manifests first. `store_id` and `key` are the keyring's.
+    ///
+    /// # Errors
+    /// [`OpenError`]: no record was changed then.
+    pub async fn open(paths: SledPaths, store_id: [u8; 16], key: Arc<dyn ManifestKey>) -> Result<Self, OpenError> {
+        let accountant = Accountant { store_id, key };
+        let room = Room::of(paths.store.clone());
+        let path = paths.store.clone();
+        let found = find(paths, accountant.clone(), Trust::Guard).await?;
+        let (writer, published) = GroupCommit::start(found, accountant, room, History::default())
+            .map_err(|source| OpenError::Io { path, source })?;
+        Ok(Self { writer, published })
+    }
+
+    /// Makes the manifest file anew from a store that agrees with itself, and returns the store's revision. For operators
+    /// who lost the manifest file, or who put a backup in the store's place and know what was changed since: keys disabled
+    /// or deleted after that revision are back.
+    ///
+    /// # Errors
+    /// [`OpenError`]; a store that contradicts itself cannot be adopted.
+    pub async fn adopt_manifest(
+        paths: SledPaths,
+        store_id: [u8; 16],
+        key: Arc<dyn ManifestKey>,
+    ) -> Result<StoreRevision, OpenError> {
+        let found = find(paths, Accountant { store_id, key }, Trust::Adopt).await?;
+        Ok(found.manifest.revision)
+    }
+
+    /// How many rounds of syncs the commits so far took: the fewer, the more commits shared one.
+    #[must_use]
+    pub fn sync_rounds(&self) -> u64 {
+        self.writer.rounds()
+    }
+}
+
+#[async_trait]
+impl Store for SledStore {
+    async fn get(&self, key: &RecordKey) -> Result<Stored, StoreError> {
+        Ok(self.published.open()?.get(key))
+    }
+
+    async fn scan(
+        &self,
+        prefix: &str,
+        after: Option<&RecordKey>,
+        at: Option<StoreRevision>,
+        limit: usize,
+    ) -> Result<Page, ScanError> {
+        self.published.open()?.scan(prefix, after, at, limit)
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<Durable, CommitError> {
+        self.writer.commit(commit).await
+    }
+
+    fn watch(&self, from: StoreRevision) -> Result<ChangeFeed, WatchError> {
+        self.published.watch(from)
+    }
+
+    async fn acquire(&self, role: Role) -> Result<Fence, StoreError> {
+        self.writer.acquire(role).await
+    }
+
+    fn health(&self) -> Health {
+        self.writer.health()
+    }
+
+    fn durability(&self) -> Durability {
+        Durability::PowerSafe
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        self.writer.close().await;
+        Ok(())
+    }
+}
+
+struct Sled {
+    db: sled::Db,
+    files: SyncedFiles,
+}
+
+impl Sled {
+    fn start(path: &Path) -> Result<Self, OpenError> {
+        let config = sled::Config::new().path(path).cache_capacity(CACHE).flush_every_ms(None);
+        let mut tries = LOCK_TRIES;
+        let db = loop {
+            match config.open() {
+                Err(error) if tries > 0 && is_locked(&error) => thread::sleep(LOCK_PAUSE),
+                opened => break opened.map_err(|error| open_error(path, error))?,
+            }
+            tries -= 1;
+        };
+        Ok(Self { db, files: SyncedFiles::new(path, &["blobs"], "db") })
+    }
+}
+
+impl Engine for Sled {
+    fn read_all(&self, visit: &mut Visit<'_>) -> Result<(), OpenError> {
+        for entry in self.db.iter() {
+            let (path, value) = entry.map_err(|error| OpenError::Damaged { what: error.to_string() })?;
+            visit(&path, &value)?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, entries: Vec<(Vec<u8>, Vec<u8>)>) -> Result<(), String> {
+        let mut batch = sled::Batch::default();
+        for (path, value) in entries {
+            batch.insert(path, value);
+        }
+        self.db.apply_batch(batch).map_err(|error| error.to_string())?;
+        self.sync()
+    }
+
+    fn sync(&mut self) -> Result<(), String> {
+        self.db.flush().map_err(|error| error.to_string())?;
+        self.files.sync().map_err(|error| error.to_string())
+    }
+}
+
+/// Opens and checks on a thread of its own, because sled works long there, and panics on some kinds of damage.
+async fn find(paths: SledPaths, accountant: Accountant, trust: Trust) -> Result<Found<Sled>, OpenError> {
+    let path = paths.store.clone();
+    let (reply, answer) = oneshot::channel();
+    let work = move || {
+        let found = catch_unwind(AssertUnwindSafe(|| {
+            opening::open(&paths.store, &paths.manifest, &accountant, trust, Sled::start)
+        }));
+        let _caller_left = reply.send(found.unwrap_or_else(|panic| Err(OpenError::Damaged { what: told_by(&*panic) })));
+    };
+    thread::Builder::new()
+        .name("store-opener".to_owned())
+        .spawn(work)
+        .map_err(|error| own_files::failed(&path, error))?;
+    answer.await.unwrap_or_else(|_| Err(OpenError::Damaged { what: "the engine ended while it was opened".to_owned() }))
+}
+
+/// Whether sled's file is held; another process cannot be the holder while ours holds the store's lock.
+fn is_locked(error: &sled::Error) -> bool {
+    match error {
+        sled::Error::Io(error) => error.to_string().contains("could not acquire lock"),
+        sled::Error::CollectionNotFound(_)
+        | sled::Error::Unsupported(_)
+        | sled::Error::ReportableBug(_)
+        | sled::Error::Corruption { .. } => false,
+    }
+}
+
+fn open_error(path: &Path, error: sled::Error) -> OpenError {
+    if is_locked(&error) {
+        return OpenError::Locked { path: path.to_owned() };
+    }
+    match error {
+        // sled answers damage of some of its files with this kind of error.
+        sled::Error::Io(error) if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) => {
+            OpenError::Damaged { what: error.to_string() }
+        }
+        sled::Error::Io(error) => own_files::failed(path, error),
+        sled::Error::CollectionNotFound(_)
+        | sled::Error::Unsupported(_)
+        | sled::Error::ReportableBug(_)
+        | sled::Error::Corruption { .. } => OpenError::Damaged { what: error.to_string() },
+    }
+}
+
+/// What a panic said.
+fn told_by(panic: &(dyn Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("without a word");
+    format!("the engine panicked while it was opened: {text}")
+}

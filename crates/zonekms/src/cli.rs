@@ -1,0 +1,103 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use kms_types::{KeyName, ZoneName};
+
+/// A self-hosted key management service that speaks Exoscale's KMS API.
+#[derive(Debug, Parser)]
+#[command(name = "zonekms", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done, or stopped in good order by SIGTERM or SIGINT
+  1    the server could not start, or had to stop; nothing that was answered is lost
+  2    the command line, the configuration or the input is not right
+  130  SIGINT (143: SIGTERM) came a second time, and the server ended at once
+
+Environment:
+  ZONEKMS_LOG  what to log, such as info or info,kms_http=debug; replaces the configured level";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a whole lab on this machine: a real server per zone, with keys and an API key made on first start.
+    Dev(DevArguments),
+    /// Run one zone.
+    Serve {
+        #[command(flatten)]
+        config: ConfigArgument,
+    },
+    /// Check a configuration and everything it points to, and say what it means. Nothing is started or written.
+    CheckConfig {
+        #[command(flatten)]
+        config: ConfigArgument,
+    },
+    /// Show what a ciphertext says about itself: key, version, sizes. Needs no key.
+    Inspect {
+        /// The ciphertext in base64, or - to read it from standard input.
+        #[arg(allow_hyphen_values = true)]
+        ciphertext: String,
+    },
+    /// Root keys.
+    #[command(subcommand)]
+    RootKey(RootKeyCommand),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ConfigArgument {
+    /// The configuration (TOML).
+    #[arg(long = "config", value_name = "FILE")]
+    pub(crate) file: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RootKeyCommand {
+    /// Make a random root key in a new file that only you can read.
+    New {
+        /// The file; it must not exist.
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct DevArguments {
+    /// Where everything is kept.
+    #[arg(long, value_name = "DIR", default_value = "./zonekms-data")]
+    pub(crate) data_dir: PathBuf,
+    /// The first zone's address, on loopback; the other zones and the lab follow on the next ports. Port 0: free ports.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    pub(crate) listen: SocketAddr,
+    /// The zones, the first being the one the env file names.
+    #[arg(long, value_name = "ZONES", value_delimiter = ',', default_value = "ch-gva-2,ch-dk-2,de-fra-1")]
+    pub(crate) zones: Vec<ZoneName>,
+    /// Have a default key of this name in every zone.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) default_key: Option<KeyName>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn dev_needs_no_arguments() {
+        let cli = Cli::try_parse_from(["zonekms", "dev"]).unwrap();
+        let Command::Dev(dev) = cli.command else { panic!("not dev") };
+        assert_eq!(dev.data_dir, PathBuf::from("./zonekms-data"));
+        assert_eq!(dev.listen.to_string(), "127.0.0.1:8080");
+        assert_eq!(dev.zones.iter().map(ZoneName::as_str).collect::<Vec<_>>(), ["ch-gva-2", "ch-dk-2", "de-fra-1"]);
+        assert_eq!(dev.default_key, None);
+    }
+}

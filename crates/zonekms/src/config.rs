@@ -1,0 +1,123 @@
+//! The configuration of `zonekms serve`: what it says, once it is known to be without a fault.
+//!
+//! A file is read whole and every fault in it is reported at once, with its place. Everything the file points to (the
+//! root key, certificates, secrets) is read and checked too, so that a [`Config`] that exists can be started with.
+
+mod load;
+mod organisations;
+mod report;
+mod section;
+mod summary;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use kms_crypto::RootKey;
+use kms_http::{ConnectionLimits, RequestLimits};
+use kms_service::CredentialConfig;
+use kms_types::{KeyName, OrganisationName, ZoneName};
+use tokio_rustls::rustls::ServerConfig;
+
+pub use load::load;
+pub use report::Report;
+
+use crate::logging::LogSettings;
+use crate::root_key::RootKeySource;
+
+/// What one server runs with. Secrets are loaded and wiped on drop; nothing here can be printed by accident.
+pub struct Config {
+    /// The zone this server is.
+    pub zone: ZoneName,
+    /// All zones, as `GET /v2/zone` lists them; this server's own is among them.
+    pub zones: Vec<ListedZone>,
+    /// Where the API is served.
+    pub listen: Listen,
+    /// Where health is served, if anywhere.
+    pub operations: Option<SocketAddr>,
+    /// Where the data lies.
+    pub store: StoreLocation,
+    /// The key that wraps the keyring, and where it came from.
+    pub root_key: LoadedRootKey,
+    /// Who may use this server.
+    pub organisations: Vec<Organisation>,
+    /// Sizes, counts and deadlines.
+    pub limits: Limits,
+    /// How to log.
+    pub log: LogSettings,
+}
+
+/// A zone in the public list of zones.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedZone {
+    /// The zone's name.
+    pub name: ZoneName,
+    /// The address that clients use for it, such as `https://kms.example.org/v2`.
+    pub api_endpoint: String,
+}
+
+/// The API's listener.
+pub struct Listen {
+    /// The address to bind.
+    pub address: SocketAddr,
+    /// What is spoken on it.
+    pub transport: Transport,
+}
+
+/// What is spoken on a listener.
+pub enum Transport {
+    /// HTTP over TLS 1.2 or 1.3.
+    Tls(Arc<ServerConfig>),
+    /// Plain HTTP: on loopback, or because the configuration says so.
+    Plain,
+}
+
+/// The places of one zone's data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreLocation {
+    /// The directory of the store.
+    pub directory: PathBuf,
+    /// The file that shows when the store was lost or put back.
+    pub manifest: PathBuf,
+    /// The file of the wrapped keyring.
+    pub keyring: PathBuf,
+}
+
+/// A root key and where it came from.
+pub struct LoadedRootKey {
+    /// Where it came from.
+    pub source: RootKeySource,
+    /// The key.
+    pub key: RootKey,
+}
+
+/// An organisation and its API keys.
+pub struct Organisation {
+    /// Its name.
+    pub name: OrganisationName,
+    /// The name of its default key, made at start if missing.
+    pub default_key: Option<KeyName>,
+    /// The API keys that act for it.
+    pub api_keys: Vec<CredentialConfig>,
+}
+
+/// Sizes, counts and deadlines. Defaults are those of the commented example.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// What one request may hold, and how long it may take.
+    pub requests: RequestLimits,
+    /// How many connections there may be, and how long each may be silent.
+    pub connections: ConnectionLimits,
+    /// The most keys an organisation may have in this zone.
+    pub keys_per_organisation: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            requests: RequestLimits::default(),
+            connections: ConnectionLimits::default(),
+            keys_per_organisation: 1_000,
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! What `check-config` says about a good configuration. Secrets are not in it.
+
+use std::fmt;
+
+use super::{Config, Transport};
+use crate::duration::show_duration;
+
+impl fmt::Display for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let transport = match self.listen.transport {
+            Transport::Tls(_) => "TLS",
+            Transport::Plain => "plain HTTP",
+        };
+        writeln!(f, "zone           {}", self.zone)?;
+        for zone in &self.zones {
+            writeln!(f, "listed zone    {} at {}", zone.name, zone.api_endpoint)?;
+        }
+        writeln!(f, "API            {} ({transport})", self.listen.address)?;
+        match self.operations {
+            Some(address) => writeln!(f, "operations     {address}")?,
+            None => writeln!(f, "operations     none")?,
+        }
+        writeln!(f, "store          {}", self.store.directory.display())?;
+        writeln!(f, "manifest       {}", self.store.manifest.display())?;
+        writeln!(f, "keyring        {}", self.store.keyring.display())?;
+        writeln!(f, "root key       {} (fingerprint {})", self.root_key.source, self.root_key.key.fingerprint())?;
+        for organisation in &self.organisations {
+            write!(f, "organisation   {}, {} API keys", organisation.name, organisation.api_keys.len())?;
+            match &organisation.default_key {
+                Some(name) => writeln!(f, ", default key {name}")?,
+                None => writeln!(f)?,
+            }
+        }
+        let limits = &self.limits;
+        writeln!(f, "plaintext      up to {} bytes", limits.requests.plaintext)?;
+        writeln!(f, "context        up to {} bytes", limits.requests.context)?;
+        writeln!(f, "keys           up to {} per organisation", limits.keys_per_organisation)?;
+        writeln!(f, "connections    up to {}", limits.connections.connections)?;
+        let [header, request, idle] =
+            [limits.connections.header_timeout, limits.requests.request_timeout, limits.connections.idle_timeout]
+                .map(show_duration);
+        writeln!(f, "deadlines      header {header}, request {request}, idle {idle}")?;
+        writeln!(f, "log            {}, {}", self.log.format, self.log.level)
+    }
+}

@@ -1,0 +1,119 @@
+//! `zonekms dev`: a whole lab in one process, a real server per zone.
+
+mod banner;
+mod credentials;
+mod directory;
+mod lab;
+mod plan;
+
+use std::sync::Arc;
+
+use kms_crypto::OsEntropy;
+use kms_http::{ConnectionLimits, Handshake};
+use kms_service::ServiceClock;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::DevArguments;
+use crate::config::{Limits, ListedZone, Transport};
+use crate::failure::Failure;
+use crate::logging::{self, LogSettings};
+use crate::root_key::Environment;
+use crate::serve::{bind, runtime};
+use crate::signals::Signals;
+use crate::status::Status;
+use crate::zone_server::{ZonePlan, ZoneServer};
+use crate::{operations, print, process};
+
+use banner::{Banner, env_file};
+use credentials::ApiKey;
+use directory::DataDirectory;
+use lab::{Lab, LabClock};
+use plan::DevPlan;
+
+/// Runs the lab until a signal ends it.
+pub(crate) fn dev(arguments: DevArguments, environment: Environment<'_>) -> Result<(), Failure> {
+    let plan = DevPlan::new(arguments).map_err(Failure::input)?;
+    logging::start(LogSettings::default(), logging::override_filter(environment).as_deref()).map_err(Failure::input)?;
+    process::lock_memory();
+    runtime()?.block_on(run(plan))
+}
+
+/// A zone's place on the network.
+struct Door {
+    listed: ListedZone,
+    listener: TcpListener,
+}
+
+async fn run(plan: DevPlan) -> Result<(), Failure> {
+    let mut signals = Signals::listen().map_err(Failure::run)?;
+    let directory = DataDirectory::lock(&plan.data_dir).map_err(Failure::run)?;
+    let doors = open_doors(&plan).await?;
+    let lab_listener = bind(plan.lab_address(), "--listen").await?;
+    let lab_url = format!("http://{}", lab_listener.local_addr().map_err(Failure::run)?);
+    let zones: Vec<ListedZone> = doors.iter().map(|door| door.listed.clone()).collect();
+
+    let api_key = ApiKey::find_or_make(&directory.credentials(), &OsEntropy).map_err(Failure::run)?;
+    let lab_clock = LabClock::restore(directory.lab_clock(), Arc::new(ServiceClock::system())).map_err(Failure::run)?;
+    let status = Arc::new(Status::starting());
+    let shutdown = CancellationToken::new();
+
+    let mut servers = Vec::new();
+    for door in doors {
+        let zone = directory.zone(&door.listed.name);
+        let root_key = zone.find_or_make_root_key(&OsEntropy).map_err(Failure::run)?;
+        let zone_plan = ZonePlan {
+            zone: door.listed.name,
+            zones: &zones,
+            organisations: vec![api_key.organisation(plan.default_key.clone())?],
+            location: &zone.location,
+            root_key: &root_key,
+            limits: &Limits::default(),
+            clock: lab_clock.clock(),
+        };
+        let starting = ZoneServer::start(zone_plan, door.listener, Transport::Plain, shutdown.clone());
+        let started = tokio::select! {
+            started = starting => started,
+            _ = signals.next() => return Ok(()),
+        };
+        servers.push(started?);
+    }
+    let kms: Vec<_> = servers.iter().map(|server| server.kms().clone()).collect();
+    status.serving(kms.clone());
+    let lab = Lab::new(lab_clock, kms, zones.clone());
+    let router = operations::router(Arc::clone(&status)).merge(lab::router(Arc::clone(&lab)));
+    let limits = ConnectionLimits::default();
+    let lab_ending = CancellationToken::new();
+    let lab_serving = tokio::spawn(kms_http::serve(lab_listener, Handshake::Plain, router, limits, lab_ending.clone()));
+
+    directory.write_env_file(&env_file(&api_key, &zones, &lab_url)).map_err(Failure::run)?;
+    let banner = Banner { data_dir: &plan.data_dir, zones: &zones, lab_url: &lab_url, offset: lab.offset() };
+    // Who closed the terminal or the pipe may still want the server.
+    let _ = print(&banner.to_string());
+
+    tokio::select! {
+        _ = signals.next() => {}
+        () = shutdown.cancelled() => {}
+    }
+    status.stopping();
+    signals.end_at_once_on_the_next();
+    lab_ending.cancel();
+    let _ = lab_serving.await;
+    shutdown.cancel();
+    let mut stopped = Ok(());
+    for server in servers {
+        stopped = stopped.and(server.stop().await);
+    }
+    stopped
+}
+
+async fn open_doors(plan: &DevPlan) -> Result<Vec<Door>, Failure> {
+    let mut doors = Vec::new();
+    for (zone, address) in plan.zone_addresses() {
+        let listener = bind(address, "--listen").await?;
+        let address = listener.local_addr().map_err(Failure::run)?;
+        let listed = ListedZone { name: zone, api_endpoint: format!("http://{address}/v2") };
+        doors.push(Door { listed, listener });
+    }
+    Ok(doors)
+}

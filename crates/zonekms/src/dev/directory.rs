@@ -1,0 +1,174 @@
+//! The lab's data directory: one process at a time, and private to its owner.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use kms_crypto::{Entropy, RootKey};
+use kms_types::ZoneName;
+
+use crate::config::StoreLocation;
+use crate::private_files::{create_private_directory, replace_private_file};
+use crate::root_key::{NewRootKeyError, RootKeyFault, RootKeySource, create_root_key_file};
+
+/// Why the data directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DirectoryFault {
+    #[error("{0} is in use by another `zonekms dev`: stop that one, or give this one its own --data-dir")]
+    InUse(PathBuf),
+    #[error("{path}: {source}")]
+    Io { path: PathBuf, source: io::Error },
+    #[error(
+        "{root_key} is missing, but {remains} was made with it: put it back, or move {directory} away to begin anew"
+    )]
+    RootKeyMissing { root_key: PathBuf, remains: PathBuf, directory: PathBuf },
+    #[error(transparent)]
+    RootKey(#[from] RootKeyFault),
+    #[error(transparent)]
+    NewRootKey(#[from] NewRootKeyError),
+}
+
+/// The directory, held until the process ends.
+pub(super) struct DataDirectory {
+    path: PathBuf,
+    _lock: File,
+}
+
+/// One zone's part of the directory.
+pub(super) struct ZoneDirectory {
+    path: PathBuf,
+    pub(super) location: StoreLocation,
+}
+
+impl DataDirectory {
+    /// Makes the directory if it is not there, and takes it for this process. The env file of an earlier process is
+    /// removed: its addresses may no longer be right.
+    pub(super) fn lock(path: &Path) -> Result<Self, DirectoryFault> {
+        let io_error = |path: &Path| {
+            let path = path.to_owned();
+            move |source| DirectoryFault::Io { path, source }
+        };
+        // One that is there may be anything, such as /tmp, and keeps its mode: the files in it are guarded themselves.
+        if !path.is_dir() {
+            create_private_directory(path).map_err(io_error(path))?;
+        }
+        let lock_path = path.join("lock");
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&lock_path)
+            .map_err(io_error(&lock_path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(DirectoryFault::InUse(path.to_owned())),
+            Err(TryLockError::Error(error)) => return Err(io_error(&lock_path)(error)),
+        }
+        let directory = Self { path: path.to_owned(), _lock: lock };
+        match std::fs::remove_file(directory.env_file()) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(io_error(&directory.env_file())(error)),
+        }
+        Ok(directory)
+    }
+
+    /// The API key's file.
+    pub(super) fn credentials(&self) -> PathBuf {
+        self.path.join("credentials.toml")
+    }
+
+    /// The file that keeps how far the lab's clock was moved.
+    pub(super) fn lab_clock(&self) -> PathBuf {
+        self.path.join("lab.json")
+    }
+
+    /// Writes what a shell sources to reach this lab. It is there as a whole or not at all.
+    pub(super) fn write_env_file(&self, content: &str) -> Result<(), DirectoryFault> {
+        let path = self.env_file();
+        replace_private_file(&path, content.as_bytes()).map_err(|source| DirectoryFault::Io { path, source })
+    }
+
+    /// The part of `zone`.
+    pub(super) fn zone(&self, zone: &ZoneName) -> ZoneDirectory {
+        let path = self.path.join(zone.as_str());
+        let location = StoreLocation {
+            directory: path.join("store"),
+            manifest: path.join("manifest"),
+            keyring: path.join("keyring"),
+        };
+        ZoneDirectory { path, location }
+    }
+
+    fn env_file(&self) -> PathBuf {
+        self.path.join("dev.env")
+    }
+}
+
+impl ZoneDirectory {
+    /// The zone's root key, made when nothing of the zone is there yet.
+    pub(super) fn find_or_make_root_key(&self, entropy: &dyn Entropy) -> Result<RootKey, DirectoryFault> {
+        create_private_directory(&self.path)
+            .map_err(|source| DirectoryFault::Io { path: self.path.clone(), source })?;
+        let root_key = self.path.join("root.key");
+        if root_key.exists() {
+            return Ok(RootKeySource::File(root_key).load(&|_| None)?);
+        }
+        let mut entries =
+            std::fs::read_dir(&self.path).map_err(|source| DirectoryFault::Io { path: self.path.clone(), source })?;
+        if let Some(entry) = entries.next() {
+            let remains = entry.map_err(|source| DirectoryFault::Io { path: self.path.clone(), source })?.path();
+            return Err(DirectoryFault::RootKeyMissing { root_key, remains, directory: self.path.clone() });
+        }
+        Ok(create_root_key_file(&root_key, entropy)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kms_crypto::OsEntropy;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn one_process_at_a_time() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("data");
+        let held = DataDirectory::lock(&path).unwrap();
+        assert!(matches!(DataDirectory::lock(&path), Err(DirectoryFault::InUse(_))));
+        held.write_env_file("export A=b\n").unwrap();
+        drop(held);
+        let again = DataDirectory::lock(&path).unwrap();
+        assert!(!again.env_file().exists(), "the env file of the process before");
+    }
+
+    #[test]
+    fn a_root_key_is_made_once_and_only_for_an_empty_zone() {
+        let scratch = tempfile::tempdir().unwrap();
+        let directory = DataDirectory::lock(&scratch.path().join("data")).unwrap();
+        let zone = directory.zone(&"ch-gva-2".parse().unwrap());
+        let made = zone.find_or_make_root_key(&OsEntropy).unwrap();
+        assert_eq!(zone.find_or_make_root_key(&OsEntropy).unwrap().fingerprint(), made.fingerprint());
+        for private in [zone.path.clone(), zone.path.join("root.key")] {
+            assert_eq!(fs::metadata(&private).unwrap().permissions().mode() & 0o077, 0, "{private:?}");
+        }
+
+        fs::rename(zone.path.join("root.key"), zone.path.join("keyring")).unwrap();
+        let refused = zone.find_or_make_root_key(&OsEntropy);
+        assert!(matches!(refused, Err(DirectoryFault::RootKeyMissing { .. })));
+        assert!(!zone.path.join("root.key").exists());
+    }
+
+    #[test]
+    fn a_directory_that_was_there_keeps_its_mode() {
+        let scratch = tempfile::tempdir().unwrap();
+        fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let directory = DataDirectory::lock(scratch.path()).unwrap();
+        directory.write_env_file("x").unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(scratch.path()), mode(&directory.env_file())), (0o755, 0o600));
+    }
+}

@@ -1,0 +1,302 @@
+//! The keyring's file, and the question whether a zone starts for the first time.
+//!
+//! A new keyring is only ever made when nothing of the zone is there: no keyring, no store, no manifest. It is written
+//! under a provisional name, and gets its own name once the store stands. So a first start that a crash cut short goes on
+//! where it was, while a store that lost its keyring, or a keyring that lost its store, is refused.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use kms_crypto::{Entropy, EntropyError, Keyring, RootKey, UnwrapError};
+
+use crate::config::StoreLocation;
+use crate::private_files::{create_private_directory, rename_durably, replace_private_file};
+
+/// Why a zone's keyring cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyringFileError {
+    /// The keyring is gone, but what it opens is there.
+    #[error(
+        "the keyring {keyring} is missing, but {remains} is there: put the keyring back from your backup. Without it the \
+         store cannot be opened. To begin anew and lose every key, move {remains} away too"
+    )]
+    Missing {
+        /// Where the keyring should be.
+        keyring: PathBuf,
+        /// What shows that this is no first start.
+        remains: PathBuf,
+    },
+    /// The store and its manifest are gone, but the keyring is there.
+    #[error(
+        "the store {store} and its manifest are missing, but the keyring {keyring} is there: put the store back from your \
+         backup. To begin anew and lose every key, move the keyring away too"
+    )]
+    StoreMissing {
+        /// Where the store should be.
+        store: PathBuf,
+        /// The keyring.
+        keyring: PathBuf,
+    },
+    /// It was wrapped under another root key.
+    #[error(
+        "wrong root key: {keyring} was wrapped under the root key with fingerprint {expected}, but the one given has \
+         fingerprint {given}. Start with the right root key; nothing was changed"
+    )]
+    WrongRootKey {
+        /// The keyring.
+        keyring: PathBuf,
+        /// The fingerprint the file names.
+        expected: String,
+        /// The fingerprint of the root key given.
+        given: String,
+    },
+    /// It does not open.
+    #[error("the keyring {keyring} is damaged: put it back from your backup")]
+    Damaged {
+        /// The keyring.
+        keyring: PathBuf,
+    },
+    /// A newer ZoneKMS wrote it.
+    #[error("the keyring {keyring} has format {found}, which this version does not know: use a newer zonekms")]
+    NewerFormat {
+        /// The keyring.
+        keyring: PathBuf,
+        /// Its format.
+        found: u8,
+    },
+    /// It cannot be read or written.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What went wrong.
+        source: io::Error,
+    },
+    /// The operating system gave no random bytes.
+    #[error(transparent)]
+    Entropy(#[from] EntropyError),
+}
+
+/// A zone's keyring, found or made.
+pub(crate) struct OpenKeyring {
+    /// For the service.
+    pub(crate) keyring: Keyring,
+    /// The same keyring, for the tags of the store's manifest: the store and the service each own what they use.
+    pub(crate) for_manifest: Keyring,
+    /// What is left to do when this is the zone's first start.
+    pub(crate) first_start: Option<FirstStart>,
+}
+
+/// A zone whose store has yet to be made.
+#[must_use = "a first start ends with `settle`, once the store stands"]
+pub(crate) struct FirstStart {
+    provisional: PathBuf,
+    settled: PathBuf,
+}
+
+impl OpenKeyring {
+    /// Reads the keyring of the zone at `location`, or makes one when nothing of the zone is there.
+    pub(crate) fn open(
+        location: &StoreLocation,
+        root: &RootKey,
+        entropy: &dyn Entropy,
+    ) -> Result<Self, KeyringFileError> {
+        let (path, bytes, first_start) = find_or_make(location, root, entropy)?;
+        Ok(Self { keyring: unwrap(root, &path, &bytes)?, for_manifest: unwrap(root, &path, &bytes)?, first_start })
+    }
+}
+
+impl FirstStart {
+    /// Gives the keyring its own name: the store stands. To be called before the zone answers anyone.
+    pub(crate) fn settle(self) -> Result<(), KeyringFileError> {
+        rename_durably(&self.provisional, &self.settled)
+            .map_err(|source| KeyringFileError::Io { path: self.settled, source })
+    }
+}
+
+fn find_or_make(
+    location: &StoreLocation,
+    root: &RootKey,
+    entropy: &dyn Entropy,
+) -> Result<(PathBuf, Vec<u8>, Option<FirstStart>), KeyringFileError> {
+    let settled = &location.keyring;
+    let provisional = provisional_name(settled);
+    let first_start = FirstStart { provisional: provisional.clone(), settled: settled.clone() };
+    let store_remains = store_remains(location)?;
+    if let Some(bytes) = read_if_there(settled)? {
+        if store_remains.is_none() {
+            let (store, keyring) = (location.directory.clone(), settled.clone());
+            return Err(KeyringFileError::StoreMissing { store, keyring });
+        }
+        return Ok((settled.clone(), bytes, None));
+    }
+    if let Some(bytes) = read_if_there(&provisional)? {
+        return Ok((provisional, bytes, Some(first_start)));
+    }
+    if let Some(remains) = store_remains {
+        return Err(KeyringFileError::Missing { keyring: settled.clone(), remains });
+    }
+    let bytes = Keyring::generate(entropy)?.wrap(root, entropy)?;
+    write(&provisional, &bytes)?;
+    Ok((provisional, bytes, Some(first_start)))
+}
+
+fn unwrap(root: &RootKey, path: &Path, bytes: &[u8]) -> Result<Keyring, KeyringFileError> {
+    let keyring = path.to_owned();
+    Keyring::unwrap(root, bytes).map_err(|error| match error {
+        UnwrapError::WrongRootKey { expected, given } => {
+            KeyringFileError::WrongRootKey { keyring, expected: expected.to_string(), given: given.to_string() }
+        }
+        UnwrapError::Damaged => KeyringFileError::Damaged { keyring },
+        UnwrapError::NewerFormat { found } => KeyringFileError::NewerFormat { keyring, found },
+    })
+}
+
+/// What there is of the zone's store: its manifest, or a directory with something in it.
+fn store_remains(location: &StoreLocation) -> Result<Option<PathBuf>, KeyringFileError> {
+    let io_error = |path: &Path| {
+        let path = path.to_owned();
+        move |source| KeyringFileError::Io { path, source }
+    };
+    if location.manifest.try_exists().map_err(io_error(&location.manifest))? {
+        return Ok(Some(location.manifest.clone()));
+    }
+    match fs::read_dir(&location.directory) {
+        Ok(mut entries) => Ok(entries.next().map(|_| location.directory.clone())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(io_error(&location.directory)(error)),
+    }
+}
+
+fn provisional_name(keyring: &Path) -> PathBuf {
+    let mut name = OsString::from(keyring);
+    name.push(".first-start");
+    PathBuf::from(name)
+}
+
+fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, KeyringFileError> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(KeyringFileError::Io { path: path.to_owned(), source }),
+    }
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), KeyringFileError> {
+    let io_error = |source| KeyringFileError::Io { path: path.to_owned(), source };
+    if let Some(parent) = path.parent()
+        && !parent.as_os_str().is_empty()
+        && !parent.exists()
+    {
+        create_private_directory(parent).map_err(io_error)?;
+    }
+    replace_private_file(path, bytes).map_err(io_error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kms_crypto::OsEntropy;
+
+    struct Zone {
+        _scratch: tempfile::TempDir,
+        location: StoreLocation,
+        root: RootKey,
+    }
+
+    impl Zone {
+        fn new() -> Self {
+            let scratch = tempfile::tempdir().unwrap();
+            let location = StoreLocation {
+                directory: scratch.path().join("zone/store"),
+                manifest: scratch.path().join("zone/manifest"),
+                keyring: scratch.path().join("zone/keyring"),
+            };
+            Self { _scratch: scratch, location, root: RootKey::generate(&OsEntropy).unwrap() }
+        }
+
+        fn open(&self) -> Result<OpenKeyring, KeyringFileError> {
+            OpenKeyring::open(&self.location, &self.root, &OsEntropy)
+        }
+
+        fn make_store(&self) {
+            fs::create_dir_all(&self.location.directory).unwrap();
+            fs::write(self.location.directory.join("db"), b"x").unwrap();
+            fs::write(&self.location.manifest, b"x").unwrap();
+        }
+
+        /// A zone that has been started once; its store id.
+        fn started() -> (Self, [u8; 16]) {
+            let zone = Self::new();
+            let OpenKeyring { keyring, first_start, .. } = zone.open().unwrap();
+            zone.make_store();
+            first_start.expect("a first start").settle().unwrap();
+            (zone, *keyring.store_id())
+        }
+    }
+
+    #[test]
+    fn the_keyring_of_the_first_start_is_found_again() {
+        let (zone, id) = Zone::started();
+        let OpenKeyring { keyring, first_start, .. } = zone.open().unwrap();
+        assert_eq!(keyring.store_id(), &id);
+        assert!(first_start.is_none());
+    }
+
+    #[test]
+    fn a_first_start_cut_short_goes_on() {
+        let zone = Zone::new();
+        let OpenKeyring { keyring, first_start: _cut_short, .. } = zone.open().unwrap();
+        let id = *keyring.store_id();
+        for store_was_made in [false, true] {
+            if store_was_made {
+                zone.make_store();
+            }
+            let OpenKeyring { keyring, first_start, .. } = zone.open().unwrap();
+            assert_eq!(keyring.store_id(), &id);
+            assert!(first_start.is_some());
+        }
+    }
+
+    #[test]
+    fn nothing_is_made_beside_what_remains() {
+        let (zone, _) = Zone::started();
+        fs::remove_file(&zone.location.keyring).unwrap();
+        assert!(
+            matches!(zone.open(), Err(KeyringFileError::Missing { remains, .. }) if remains == zone.location.manifest)
+        );
+        fs::remove_file(&zone.location.manifest).unwrap();
+        assert!(
+            matches!(zone.open(), Err(KeyringFileError::Missing { remains, .. }) if remains == zone.location.directory)
+        );
+        assert!(!zone.location.keyring.exists() && !provisional_name(&zone.location.keyring).exists());
+
+        let (zone, _) = Zone::started();
+        fs::remove_file(&zone.location.manifest).unwrap();
+        fs::remove_dir_all(&zone.location.directory).unwrap();
+        assert!(matches!(zone.open(), Err(KeyringFileError::StoreMissing { .. })));
+    }
+
+    #[test]
+    fn a_wrong_root_key_is_named_and_changes_nothing() {
+        let (mut zone, _) = Zone::started();
+        let before = fs::read(&zone.location.keyring).unwrap();
+        let right = zone.root.fingerprint().to_string();
+        zone.root = RootKey::generate(&OsEntropy).unwrap();
+        let Err(error) = zone.open() else { panic!("opened under a wrong root key") };
+        let message = error.to_string();
+        assert!(message.contains(&right) && message.contains(&zone.root.fingerprint().to_string()), "{message}");
+        assert_eq!(fs::read(&zone.location.keyring).unwrap(), before);
+    }
+
+    #[test]
+    fn a_damaged_keyring_is_refused() {
+        let (zone, _) = Zone::started();
+        let mut bytes = fs::read(&zone.location.keyring).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::write(&zone.location.keyring, &bytes).unwrap();
+        assert!(matches!(zone.open(), Err(KeyringFileError::Damaged { .. })));
+    }
+}

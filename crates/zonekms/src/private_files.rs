@@ -1,0 +1,157 @@
+//! Files and directories that only their owner may read, whatever the umask.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use kms_crypto::SecretBytes;
+use zeroize::Zeroizing;
+
+/// Why a secret could not be read from a file.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UnreadableSecret {
+    #[error("{path}: {source}")]
+    Io { path: PathBuf, source: io::Error },
+    #[error("{0} is not a regular file")]
+    NotAFile(PathBuf),
+    #[error("{path} can be read by others (mode {mode:04o}); run: chmod 600 {path}")]
+    Loose { path: PathBuf, mode: u32 },
+    #[error("{path} is larger than {limit} bytes")]
+    TooLong { path: PathBuf, limit: usize },
+}
+
+/// Who may be able to read a file that holds a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Guard {
+    /// Only the owner: looser permissions are refused.
+    Owner,
+    /// Something outside the file guards it. A systemd credential lies in a directory of its own and may show group
+    /// bits that are only the mask of an access list.
+    Elsewhere,
+}
+
+/// Makes the directory with its missing parents, all of mode 0700. An existing one is tightened to 0700.
+pub(crate) fn create_private_directory(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    // The mode above passes through the umask and does not touch a directory that was there.
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700))
+}
+
+/// Writes a new file of mode 0600 and forces it to disk, with its directory entry. An existing file is an error.
+pub(crate) fn write_new_private_file(path: &Path, content: &[u8]) -> io::Result<()> {
+    write_private(path, content)?;
+    sync_directory_of(path)
+}
+
+/// Writes a file of mode 0600 in place of whatever is there: after a crash at any instant, the old content or the new
+/// one is there as a whole. The caller is the only writer of `path`.
+pub(crate) fn replace_private_file(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".part");
+    let temporary = PathBuf::from(temporary);
+    match fs::remove_file(&temporary) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    write_private(&temporary, content)?;
+    fs::rename(&temporary, path)?;
+    sync_directory_of(path)
+}
+
+/// Gives a file its final name, durably.
+pub(crate) fn rename_durably(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)?;
+    sync_directory_of(to)
+}
+
+/// Forces the directory entry of `path` to disk.
+pub(crate) fn sync_directory_of(path: &Path) -> io::Result<()> {
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        Some(_) | None => Path::new("."),
+    };
+    File::open(parent)?.sync_all()
+}
+
+/// Reads a secret of at most `limit` bytes. The permissions checked are those of the file that is read.
+pub(crate) fn read_secret(path: &Path, limit: usize, guard: Guard) -> Result<SecretBytes, UnreadableSecret> {
+    let io_error = |source| UnreadableSecret::Io { path: path.to_owned(), source };
+    // Without O_NONBLOCK, opening a named pipe would wait for a writer.
+    let nonblocking = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
+    let file = OpenOptions::new().read(true).custom_flags(nonblocking).open(path).map_err(io_error)?;
+    let metadata = file.metadata().map_err(io_error)?;
+    if !metadata.is_file() {
+        return Err(UnreadableSecret::NotAFile(path.to_owned()));
+    }
+    let mode = metadata.permissions().mode() & 0o7777;
+    if guard == Guard::Owner && mode & 0o077 != 0 {
+        return Err(UnreadableSecret::Loose { path: path.to_owned(), mode });
+    }
+    // Room for one byte too many: the buffer never grows, so no copy is left behind unwiped.
+    let mut content = Zeroizing::new(Vec::with_capacity(limit + 1));
+    file.take(limit as u64 + 1).read_to_end(&mut content).map_err(io_error)?;
+    if content.len() > limit {
+        return Err(UnreadableSecret::TooLong { path: path.to_owned(), limit });
+    }
+    Ok(SecretBytes::copy_from(&content))
+}
+
+/// Whether others than the owner may read the file.
+pub(crate) fn is_readable_by_others(path: &Path) -> io::Result<bool> {
+    Ok(fs::metadata(path)?.permissions().mode() & 0o044 != 0)
+}
+
+fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.set_permissions(fs::Permissions::from_mode(0o600))?;
+    file.write_all(content)?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o7777
+    }
+
+    #[test]
+    fn directories_and_files_are_the_owners_alone() {
+        let scratch = tempfile::tempdir().unwrap();
+        let directory = scratch.path().join("a/b");
+        create_private_directory(&directory).unwrap();
+        assert_eq!(mode(&directory), 0o700);
+        fs::set_permissions(&directory, fs::Permissions::from_mode(0o777)).unwrap();
+        create_private_directory(&directory).unwrap();
+        assert_eq!(mode(&directory), 0o700);
+
+        let file = directory.join("f");
+        write_new_private_file(&file, b"one").unwrap();
+        assert_eq!(mode(&file), 0o600);
+        assert_eq!(write_new_private_file(&file, b"two").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        replace_private_file(&file, b"two").unwrap();
+        assert_eq!((fs::read(&file).unwrap().as_slice(), mode(&file)), (&b"two"[..], 0o600));
+        assert_eq!(fs::read_dir(&directory).unwrap().count(), 1, "no temporary file stays");
+    }
+
+    #[test]
+    fn a_secret_that_others_can_read_is_refused() {
+        let scratch = tempfile::tempdir().unwrap();
+        let file = scratch.path().join("secret");
+        write_new_private_file(&file, b"0123456789").unwrap();
+        assert_eq!(read_secret(&file, 10, Guard::Owner).unwrap().expose(), b"0123456789");
+        assert!(matches!(read_secret(&file, 9, Guard::Owner), Err(UnreadableSecret::TooLong { limit: 9, .. })));
+        for loose in [0o640, 0o604, 0o644, 0o610, 0o620] {
+            fs::set_permissions(&file, fs::Permissions::from_mode(loose)).unwrap();
+            let refused = read_secret(&file, 10, Guard::Owner);
+            assert!(matches!(refused, Err(UnreadableSecret::Loose { mode, .. }) if mode == loose), "{loose:o}");
+            assert!(read_secret(&file, 10, Guard::Elsewhere).is_ok(), "{loose:o}");
+        }
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o400)).unwrap();
+        assert!(read_secret(&file, 10, Guard::Owner).is_ok());
+        assert!(matches!(read_secret(scratch.path(), 10, Guard::Owner), Err(UnreadableSecret::NotAFile(_))));
+    }
+}

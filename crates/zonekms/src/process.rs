@@ -1,0 +1,32 @@
+//! What the process does about itself before it holds a secret.
+
+use rustix::fs::Mode;
+use rustix::io::Errno;
+use rustix::mm::{MlockAllFlags, mlockall};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit, umask};
+
+/// New files are the owner's alone, and a crash leaves no core with keys in it.
+///
+/// # Errors
+/// When the kernel refuses: then no secret should be loaded.
+pub(crate) fn guard_secrets() -> Result<(), Errno> {
+    umask(Mode::RWXG | Mode::RWXO);
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    // A core handler that is a pipe ignores the limit; this it does not. It also keeps other processes of the same user
+    // from reading this one's memory.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)
+}
+
+/// Keeps the memory out of swap where the system allows a process to lock all of it.
+///
+/// A finite limit is left alone: with it, the first allocation beyond the limit would end the server.
+pub(crate) fn lock_memory() {
+    if getrlimit(Resource::Memlock).current.is_some() {
+        tracing::info!("memory may be swapped: set LimitMEMLOCK=infinity (ulimit -l unlimited), or use encrypted swap");
+        return;
+    }
+    match mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT) {
+        Ok(()) => tracing::debug!("memory is locked"),
+        Err(error) => tracing::warn!(%error, "memory could not be locked and may be swapped"),
+    }
+}

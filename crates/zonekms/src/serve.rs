@@ -1,0 +1,106 @@
+//! `zonekms serve`: one zone, from a configuration file.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use kms_http::{ConnectionLimits, Handshake};
+use kms_service::{OrganisationConfig, ServiceClock};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{self, Config, Listen, Organisation};
+use crate::failure::Failure;
+use crate::root_key::Environment;
+use crate::signals::Signals;
+use crate::status::Status;
+use crate::zone_server::{ZonePlan, ZoneServer};
+use crate::{logging, operations, process};
+
+/// Serves the zone of the configuration `file` until a signal ends it.
+pub(crate) fn serve(file: &Path, environment: Environment<'_>) -> Result<(), Failure> {
+    let (config, report) = config::load(file, environment).map_err(Failure::input)?;
+    logging::start(config.log, logging::override_filter(environment).as_deref()).map_err(Failure::input)?;
+    for warning in report.warnings() {
+        tracing::warn!("{warning}");
+    }
+    process::lock_memory();
+    runtime()?.block_on(run(config))
+}
+
+/// The runtime that everything asynchronous runs on.
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::run)
+}
+
+/// Binds `address`; the error says what to do when something else listens there.
+pub(crate) async fn bind(address: SocketAddr, setting: &str) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|error| {
+        if error.kind() == io::ErrorKind::AddrInUse {
+            let port = address.port();
+            Failure::run(format!(
+                "port {port} of {} is in use: end what listens there, or change {setting}",
+                address.ip()
+            ))
+        } else {
+            Failure::run(format!("{address} ({setting}): {error}"))
+        }
+    })
+}
+
+async fn run(config: Config) -> Result<(), Failure> {
+    let mut signals = Signals::listen().map_err(Failure::run)?;
+    let Listen { address, transport } = config.listen;
+    let listener = bind(address, "listen.address").await?;
+    let status = Arc::new(Status::starting());
+    let watching = CancellationToken::new();
+    if let Some(address) = config.operations {
+        let listener = bind(address, "operations.address").await?;
+        let router = operations::router(Arc::clone(&status));
+        let limits = ConnectionLimits::default();
+        tokio::spawn(kms_http::serve(listener, Handshake::Plain, router, limits, watching.child_token()));
+    }
+
+    let shutdown = CancellationToken::new();
+    let plan = ZonePlan {
+        zone: config.zone,
+        zones: &config.zones,
+        organisations: config.organisations.into_iter().map(organisation_config).collect(),
+        location: &config.store,
+        root_key: &config.root_key.key,
+        limits: &config.limits,
+        clock: Arc::new(ServiceClock::system()),
+    };
+    let zone = plan.zone.clone();
+    let server = tokio::select! {
+        started = ZoneServer::start(plan, listener, transport, shutdown.clone()) => started?,
+        // Nothing was answered yet, and the store stands a crash at any instant.
+        _ = signals.next() => return Ok(()),
+    };
+    // It wrapped the keyring, and is not needed again until the next start.
+    drop(config.root_key);
+    status.serving(vec![server.kms().clone()]);
+    tracing::info!(%zone, %address, "serving");
+
+    tokio::select! {
+        _ = signals.next() => {}
+        () = shutdown.cancelled() => {}
+    }
+    tracing::info!(%zone, "stopping");
+    status.stopping();
+    signals.end_at_once_on_the_next();
+    shutdown.cancel();
+    let stopped = server.stop().await;
+    watching.cancel();
+    tracing::info!(%zone, "stopped");
+    stopped
+}
+
+fn organisation_config(organisation: Organisation) -> OrganisationConfig {
+    OrganisationConfig {
+        name: organisation.name,
+        default_key: organisation.default_key,
+        credentials: organisation.api_keys,
+    }
+}

@@ -1,0 +1,120 @@
+//! One zone of this process: its keyring, store, service and front door, started and stopped in order.
+
+use std::io;
+use std::sync::Arc;
+
+use kms_crypto::{Entropy, Keyring, OsEntropy, RootKey};
+use kms_http::{FrontDoor, Handshake, ZoneEntry};
+use kms_service::{Kms, KmsConfig, OrganisationConfig, Parts, Running, ServiceClock};
+use kms_storage::{ManifestKey, SledPaths, SledStore};
+use kms_types::ZoneName;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Limits, ListedZone, StoreLocation, Transport};
+use crate::failure::Failure;
+use crate::keyring_file::OpenKeyring;
+
+/// What one zone is made of.
+pub(crate) struct ZonePlan<'a> {
+    pub(crate) zone: ZoneName,
+    pub(crate) zones: &'a [ListedZone],
+    pub(crate) organisations: Vec<OrganisationConfig>,
+    pub(crate) location: &'a StoreLocation,
+    pub(crate) root_key: &'a RootKey,
+    pub(crate) limits: &'a Limits,
+    pub(crate) clock: Arc<ServiceClock>,
+}
+
+/// A zone that answers requests.
+pub(crate) struct ZoneServer {
+    kms: Kms,
+    running: Running,
+    serving: JoinHandle<io::Result<()>>,
+}
+
+impl ZoneServer {
+    /// Opens the zone's data, verifies it, and begins to answer on `listener` until `shutdown`. When the listener ends by
+    /// itself, `shutdown` is cancelled.
+    pub(crate) async fn start(
+        plan: ZonePlan<'_>,
+        listener: TcpListener,
+        transport: Transport,
+        shutdown: CancellationToken,
+    ) -> Result<Self, Failure> {
+        let zone = plan.zone.clone();
+        let failure = |error: &dyn std::fmt::Display| Failure::run(format!("zone {zone}: {error}"));
+        let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
+
+        let OpenKeyring { keyring, for_manifest, first_start } =
+            OpenKeyring::open(plan.location, plan.root_key, entropy.as_ref()).map_err(|error| failure(&error))?;
+        let store_id = *keyring.store_id();
+        let paths = SledPaths { store: plan.location.directory.clone(), manifest: plan.location.manifest.clone() };
+        let store = SledStore::open(paths, store_id, Arc::new(ManifestTags(for_manifest)))
+            .await
+            .map_err(|error| failure(&error))?;
+        if let Some(first_start) = first_start {
+            first_start.settle().map_err(|error| failure(&error))?;
+            tracing::info!(%zone, "new store made");
+        }
+
+        let config = KmsConfig {
+            zone: plan.zone,
+            zones: plan.zones.iter().map(|listed| listed.name.clone()).collect(),
+            organisations: plan.organisations,
+            keys_per_organisation: plan.limits.keys_per_organisation,
+        };
+        let parts = Parts { store: Arc::new(store), keyring, entropy, clock: Arc::clone(&plan.clock) };
+        let (kms, running) = Kms::start(config, parts).await.map_err(|error| failure(&error))?;
+
+        let listed = plan
+            .zones
+            .iter()
+            .map(|listed| ZoneEntry { name: listed.name.clone(), api_endpoint: listed.api_endpoint.clone() })
+            .collect();
+        let wall_clock = {
+            let clock = plan.clock;
+            Arc::new(move || clock.wall().as_seconds())
+        };
+        let router = FrontDoor::new(kms.clone(), listed, plan.limits.requests, wall_clock).into_router();
+        let handshake = match transport {
+            Transport::Tls(config) => Handshake::Tls(TlsAcceptor::from(config)),
+            Transport::Plain => Handshake::Plain,
+        };
+        let connections = plan.limits.connections;
+        let serving = tokio::spawn(async move {
+            // However the listener ends, the rest of the process ends with it.
+            let _guard = shutdown.clone().drop_guard();
+            kms_http::serve(listener, handshake, router, connections, shutdown).await
+        });
+        Ok(Self { kms, running, serving })
+    }
+
+    /// The zone's service.
+    pub(crate) fn kms(&self) -> &Kms {
+        &self.kms
+    }
+
+    /// After `shutdown`: waits for the requests under way, finishes changes, closes the store, wipes keys.
+    pub(crate) async fn stop(self) -> Result<(), Failure> {
+        let zone = self.kms.zone_name().clone();
+        let failure = |error: &dyn std::fmt::Display| Failure::run(format!("zone {zone}: {error}"));
+        let served = match self.serving.await {
+            Ok(served) => served.map_err(|error| failure(&error)),
+            Err(error) => Err(failure(&error)),
+        };
+        let stopped = self.running.stop().await;
+        served.and(stopped.map_err(|error| failure(&format!("the store did not close in good order: {error}"))))
+    }
+}
+
+/// The store's manifest is authenticated under the keyring's manifest key.
+struct ManifestTags(Keyring);
+
+impl ManifestKey for ManifestTags {
+    fn tag(&self, parts: &[&[u8]]) -> [u8; 32] {
+        self.0.manifest_key().tag(parts)
+    }
+}

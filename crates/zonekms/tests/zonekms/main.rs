@@ -1,0 +1,5 @@
+//! The program and its configuration, from outside.
+
+mod config_files;
+mod inspect;
+mod program;

@@ -1,0 +1,46 @@
+# One command per need. `just` lists them.
+
+_:
+    @just --list --unsorted
+
+# a lab: a server per zone, with keys and an API key
+run *ARGS:
+    cargo run --release -- dev {{ARGS}}
+
+# all tests, as in .ci/run
+test *ARGS:
+    cargo test --workspace --locked {{ARGS}}
+
+# the tests of one crate
+test-one CRATE *ARGS:
+    cargo test -p {{CRATE}} --locked {{ARGS}}
+
+# the long tests that are ignored otherwise: crashes, power cuts, damage, the million-fold XAES vector
+test-long *ARGS:
+    cargo test --workspace --locked --release -- --ignored {{ARGS}}
+
+# write the golden files anew; read the difference before you commit it
+golden:
+    ZONEKMS_GOLDEN=write cargo test --workspace --locked
+    git diff --stat
+
+# format and lint
+lint:
+    cargo fmt --all
+    cargo clippy --workspace --all-targets --locked -- -D warnings
+
+# the criterion benches; `just bench seal` runs those whose name has "seal"
+bench *FILTER:
+    cargo bench -p zonekms-benches --locked -- {{FILTER}}
+
+# the API documentation of our crates
+docs:
+    RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps --locked --open
+
+# licences, sources, advisories (needs cargo-deny)
+deny:
+    cargo deny check
+
+# everything a change must pass
+ci:
+    .ci/run
