@@ -3,8 +3,8 @@
 use crate::{program, scratch};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Barrier, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 use zonekms_tests::client::Client;
@@ -23,81 +23,104 @@ fn schedule_deletion_against_encrypt_for_1_000_rounds() {
     race("schedule-deletion", &["cancel-deletion", "enable"], 1_000, "Key is Pending Deletion");
 }
 
-/// Each of four keys has one caller that stops and restarts its use, and two that encrypt all the time. `phase` counts
-/// the answers that settle: it is odd from the moment the stop was answered until the restart is about to be asked for.
+const RACING_KEYS: u64 = 4;
+
+/// What the encrypting callers of all keys saw.
+#[derive(Debug, Default)]
+struct Tally {
+    /// Encrypts that were refused, by phase: before the stop was answered, and after.
+    refused: [AtomicU64; 2],
+    /// Encrypts that were served while the key could be used.
+    served: AtomicU64,
+    /// Encrypts sent after the stop that were served, but whose answer came only after the restart was asked for.
+    undecided: AtomicU64,
+    wrong: Mutex<Vec<String>>,
+}
+
+/// Each of four keys has one caller that stops and restarts its use, and two that encrypt all the time.
 fn race(stop: &str, restart: &[&str], rounds: u64, refusal: &str) {
-    const KEYS: u64 = 4;
     let directory = scratch();
     let server = Dev::new(program(), directory.path()).start();
     let begin = Instant::now();
-    let refusals = AtomicU64::new(0);
-    let successes = AtomicU64::new(0);
-    let undecided = AtomicU64::new(0);
+    let tally = Tally::default();
     thread::scope(|scope| {
-        for key in 0..KEYS {
-            let mut client = server.client();
-            let (refusals, successes, undecided) = (&refusals, &successes, &undecided);
-            scope.spawn(move || {
-                let id = client.create(&format!("k{key}"));
-                let path = format!("/v2/kms-key/{id}");
-                let phase = AtomicU64::new(0);
-                let refused_in = [AtomicU64::new(0), AtomicU64::new(0)];
-                let done = AtomicBool::new(false);
-                thread::scope(|scope| {
-                    for refused_in in &refused_in {
-                        let (mut client, path, phase, done) = (client.another(), &path, &phase, &done);
-                        scope.spawn(move || {
-                            let encrypt = format!("{path}/encrypt");
-                            while !done.load(Ordering::SeqCst) {
-                                let sent_in = phase.load(Ordering::SeqCst);
-                                let answer = client.post(&encrypt, json!({ "plaintext": "YQ==" }));
-                                let stopped = sent_in % 2 == 1;
-                                let settled = phase.load(Ordering::SeqCst) == sent_in;
-                                match (answer.status, stopped) {
-                                    (200, true) if settled => panic!("used after {stop} was answered"),
-                                    // Sent after the stop, but the restart was asked for before the answer came.
-                                    (200, true) => drop(undecided.fetch_add(1, Ordering::Relaxed)),
-                                    (200, false) => drop(successes.fetch_add(1, Ordering::Relaxed)),
-                                    (_, _) => {
-                                        assert_eq!(answer.title(), refusal, "{}", answer.text());
-                                        refusals.fetch_add(1, Ordering::Relaxed);
-                                        if stopped {
-                                            refused_in.store(sent_in, Ordering::SeqCst);
-                                        }
-                                    }
-                                }
-                            }
-                        });
-                    }
-                    let limit = Instant::now() + Duration::from_secs(400);
-                    for round in 0..rounds / KEYS {
-                        client.post_empty(&format!("{path}/{stop}")).ok();
-                        let odd = 2 * round + 1;
-                        phase.store(odd, Ordering::SeqCst);
-                        // The round counts only when both callers were refused in it.
-                        while refused_in.iter().any(|refused| refused.load(Ordering::SeqCst) != odd) {
-                            assert!(Instant::now() < limit, "the encrypting callers are still there");
-                            thread::yield_now();
-                        }
-                        phase.store(odd + 1, Ordering::SeqCst);
-                        for operation in restart {
-                            client.post_empty(&format!("{path}/{operation}")).ok();
-                        }
-                    }
-                    done.store(true, Ordering::SeqCst);
-                });
-            });
+        for key in 0..RACING_KEYS {
+            let (mut client, tally) = (server.client(), &tally);
+            let id = client.create(&format!("k{key}"));
+            scope.spawn(move || race_on_one_key(&client, &id, (stop, restart), rounds / RACING_KEYS, refusal, tally));
         }
     });
-    println!(
-        "{rounds} rounds of {stop} against encrypt: {} refused, {} served before, {} undecided, {:?}",
-        refusals.load(Ordering::Relaxed),
-        successes.load(Ordering::Relaxed),
-        undecided.load(Ordering::Relaxed),
-        begin.elapsed()
-    );
-    assert!(refusals.load(Ordering::Relaxed) >= 2 * rounds);
+    println!("{rounds} rounds of {stop} against encrypt in {:?}: {tally:?}", begin.elapsed());
+    assert!(tally.wrong.lock().unwrap().is_empty());
+    assert!(tally.refused[1].load(Ordering::Relaxed) >= 2 * rounds, "both callers were refused in every round");
     server.stop();
+}
+
+/// `phase` is odd from the moment the stop was answered until the restart is about to be asked for.
+fn race_on_one_key(
+    client: &Client,
+    id: &str,
+    (stop, restart): (&str, &[&str]),
+    rounds: u64,
+    refusal: &str,
+    tally: &Tally,
+) {
+    let path = format!("/v2/kms-key/{id}");
+    let phase = AtomicU64::new(0);
+    // The last phase in which each caller was refused.
+    let refused_in = [AtomicU64::new(0), AtomicU64::new(0)];
+    let done = AtomicBool::new(false);
+    let encrypt = |mut client: Client, refused_in: &AtomicU64| {
+        while !done.load(Ordering::SeqCst) {
+            let sent_in = phase.load(Ordering::SeqCst);
+            let answer = client.post(&format!("{path}/encrypt"), json!({ "plaintext": "YQ==" }));
+            let settled = phase.load(Ordering::SeqCst) == sent_in;
+            let stopped = sent_in % 2 == 1;
+            let counter = match (answer.title().as_str(), stopped) {
+                ("success", true) if settled => {
+                    let mut wrong = tally.wrong.lock().unwrap();
+                    return wrong.push(format!("{id} was used after {stop} was answered"));
+                }
+                ("success", true) => &tally.undecided,
+                ("success", false) => &tally.served,
+                (title, true) if title == refusal || !settled => {
+                    refused_in.store(sent_in, Ordering::SeqCst);
+                    &tally.refused[1]
+                }
+                // Between the steps of a restart a key is disabled, whatever stopped it.
+                ("Key is Disabled", false) => &tally.refused[0],
+                (title, false) if title == refusal => &tally.refused[0],
+                (title, _) => {
+                    return tally.wrong.lock().unwrap().push(format!("{title} in phase {sent_in}"));
+                }
+            };
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    thread::scope(|scope| {
+        for refused_in in &refused_in {
+            let (client, encrypt) = (client.another(), &encrypt);
+            scope.spawn(move || encrypt(client, refused_in));
+        }
+        let mut client = client.another();
+        for odd in (0..rounds).map(|round| 2 * round + 1) {
+            client.post_empty(&format!("{path}/{stop}")).ok();
+            phase.store(odd, Ordering::SeqCst);
+            // A round counts only when both callers were refused in it.
+            let refused = || refused_in.iter().all(|refused| refused.load(Ordering::SeqCst) == odd).then_some(());
+            while refused().is_none() && tally.wrong.lock().unwrap().is_empty() {
+                thread::sleep(Duration::from_micros(50));
+            }
+            if !tally.wrong.lock().unwrap().is_empty() {
+                break;
+            }
+            phase.store(odd + 1, Ordering::SeqCst);
+            for operation in restart {
+                client.post_empty(&format!("{path}/{operation}")).ok();
+            }
+        }
+        done.store(true, Ordering::SeqCst);
+    });
 }
 
 /// L6: of a hundred rotations at once exactly ten are made, each with a version of its own.
