@@ -82,7 +82,10 @@ impl XaesKey {
                 *byte ^= mask;
             }
         }
-        self.0.block.encrypt_blocks(&mut blocks);
+        // One by one: `encrypt_blocks` spills every round key, unpacked, to the stack, and wiping that costs what it saves.
+        for block in &mut blocks {
+            self.0.block.encrypt_block(block);
+        }
         let mut message = MessageKey { key: [0; 32], nonce: GcmNonce::new([0; 12]) };
         for (half, block) in message.key.chunks_exact_mut(16).zip(&mut blocks) {
             half.copy_from_slice(block);

@@ -44,7 +44,7 @@ fn c2sp_xaes() {
 }
 
 #[test]
-#[ignore = "takes a minute; run: cargo test --release -p kms-crypto -- --ignored accumulated"]
+#[ignore = "slow unless optimised; run: cargo test --release -p kms-crypto -- --ignored accumulated"]
 fn c2sp_xaes_accumulated_over_a_million() {
     for file in files("c2sp-xaes", ".json") {
         let vectors: XaesFile = read_json(&file);
