@@ -1,0 +1,5 @@
+//! The product, built beside the tests that drive it.
+
+fn main() -> std::process::ExitCode {
+    zonekms::main_entry()
+}

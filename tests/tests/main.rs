@@ -1,0 +1,44 @@
+//! Black-box conformance of the product: everything here talks to real server processes over real sockets.
+
+#![expect(clippy::disallowed_methods, reason = "black-box tests live in real time")]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a step of a test that fails ends the test where it failed")]
+#![expect(clippy::print_stdout, reason = "figures and seeds belong into the test's output")]
+
+mod bad_requests;
+mod crash;
+mod data_key;
+mod edges;
+mod lab_clock;
+mod matrix;
+mod organisations;
+mod power_cut;
+mod quirks;
+mod races;
+mod readme;
+mod request_table;
+mod sdk;
+mod signatures;
+
+use std::path::{Path, PathBuf};
+use zonekms_tests::python::{Sdk, Venv};
+
+/// The server that `cargo test` has just built.
+fn program() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_zonekms-under-test"))
+}
+
+/// The repository's root.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// The virtual environment of one official client.
+fn venv(sdk: Sdk) -> Venv {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+    Venv::open(target, &Path::new(env!("CARGO_MANIFEST_DIR")).join("python"), sdk)
+}
+
+/// A directory for one test's server, removed afterwards.
+fn scratch() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("zonekms-test-").tempdir().unwrap()
+}

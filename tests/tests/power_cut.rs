@@ -1,0 +1,153 @@
+//! Promise 1, for a power cut: the server's data lies on a small file system of its own; at the instant of an answer
+//! the server is frozen, the image of the block device is copied as it is, mounted elsewhere and started.
+
+use crate::{program, scratch};
+use rustix::process::{Signal, kill_process};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+use zonekms_tests::changes::{Ledger, work};
+use zonekms_tests::random::Choices;
+use zonekms_tests::server::{Dev, wait_for};
+
+const WORKERS: u64 = 4;
+/// After so many cuts the next ones begin with an empty file system.
+const CUTS_PER_DISK: u64 = 10;
+
+#[test]
+fn nothing_answered_is_lost_in_a_power_cut() {
+    cut(3);
+}
+
+/// `cargo test -p zonekms-tests -- --ignored --nocapture a_hundred_power_cuts`
+#[test]
+#[ignore = "a hundred power cuts take minutes"]
+fn nothing_answered_is_lost_in_a_hundred_power_cuts() {
+    cut(100);
+}
+
+fn cut(times: u64) {
+    let seed = Choices::seed();
+    println!("ZONEKMS_TEST_SEED={seed}");
+    let begin = Instant::now();
+    let (mut cuts, mut answers, mut opened) = (0, 0, 0);
+    while cuts < times {
+        let directory = scratch();
+        let Some(disk) = Disk::create(directory.path()) else {
+            println!("no loop mount is permitted here: the power cut is not shown by this test");
+            return;
+        };
+        let server = Dev::new(program(), disk.mounted_at()).start();
+        let ledgers: Vec<Mutex<Ledger>> =
+            (0..WORKERS).map(|worker| Mutex::new(Ledger::new(&format!("w{worker}")))).collect();
+        let stop = AtomicBool::new(false);
+        // Counts answers down; the answer that reaches zero freezes the server.
+        let until_cut = AtomicU64::new(u64::MAX);
+        let pid = server.process.pid();
+        let answered = || {
+            if until_cut.fetch_sub(1, Ordering::SeqCst) == 1 {
+                kill_process(pid, Signal::STOP).unwrap();
+            }
+        };
+        thread::scope(|scope| {
+            for (worker, ledger) in (0..).zip(&ledgers) {
+                let choices = Choices::new(seed, 1000 + cuts * WORKERS + worker);
+                let (client, stop, answered) = (server.client(), &stop, &answered);
+                scope.spawn(move || work(client, ledger, choices, stop, answered));
+            }
+            let mut moments = Choices::new(seed, cuts);
+            for _ in 0..CUTS_PER_DISK.min(times - cuts) {
+                until_cut.store(1 + moments.below(60), Ordering::SeqCst);
+                let frozen = wait_for(Duration::from_secs(30), || is_frozen(pid.as_raw_pid()).then_some(()));
+                frozen.expect("an answer arrives and freezes the server");
+                until_cut.store(u64::MAX, Ordering::SeqCst);
+                let copy = disk.copy(&directory.path().join("copy.img"));
+                // Every answer that a worker has read by now was sent before the server froze.
+                let mut known: Vec<Ledger> = ledgers.iter().map(|ledger| ledger.lock().unwrap().clone()).collect();
+                server.process.resume();
+
+                let survivor = Dev::new(program(), copy.mounted_at()).start();
+                for ledger in &mut known {
+                    opened += ledger.verify(&mut survivor.client());
+                }
+                survivor.stop();
+                cuts += 1;
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+        server.stop();
+        answers += ledgers.iter().map(|ledger| ledger.lock().unwrap().answers).sum::<u64>();
+    }
+    println!(
+        "{cuts} power cuts: no answered change lost ({answers} were made), {opened} ciphertexts opened, {:?}",
+        begin.elapsed()
+    );
+}
+
+/// A small ext4 file system in a file.
+struct Disk {
+    image: PathBuf,
+    mount: Mount,
+}
+
+impl Disk {
+    /// None where this user may not mount.
+    fn create(directory: &Path) -> Option<Self> {
+        let image = directory.join("disk.img");
+        fs::File::create(&image).and_then(|file| file.set_len(96 << 20)).unwrap();
+        succeeds(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image)).then_some(())?;
+        let mount = Mount::new(&image, &directory.join("disk"))?;
+        Some(Self { image, mount })
+    }
+
+    fn mounted_at(&self) -> &Path {
+        &self.mount.at
+    }
+
+    /// The blocks as they are at this moment, mounted beside the original.
+    fn copy(&self, image: &Path) -> Disk {
+        assert!(succeeds(Command::new("cp").arg("--sparse=always").arg(&self.image).arg(image)), "the image is copied");
+        let mount = Mount::new(image, &image.with_extension("d")).expect("the copy is mounted, its journal replayed");
+        Disk { image: image.to_owned(), mount }
+    }
+}
+
+/// A loop mount that is undone when dropped.
+struct Mount {
+    at: PathBuf,
+}
+
+impl Mount {
+    fn new(image: &Path, at: &Path) -> Option<Self> {
+        fs::create_dir_all(at).unwrap();
+        let mounted = succeeds(Command::new("mount").args(["-o", "loop"]).arg(image).arg(at));
+        mounted.then(|| Self { at: at.to_owned() })
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        if !succeeds(Command::new("umount").arg(&self.at)) {
+            // A process that just ended may hold it a moment longer: detach it when it is free.
+            succeeds(Command::new("umount").arg("--lazy").arg(&self.at));
+        }
+    }
+}
+
+fn succeeds(command: &mut Command) -> bool {
+    command.output().is_ok_and(|output| output.status.success())
+}
+
+/// Whether every thread of the process has stopped: the state in `/proc/PID/stat` is that of the main thread, and a
+/// group stop is complete when its parent is told, so all tasks are looked at.
+fn is_frozen(pid: i32) -> bool {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return false };
+    tasks.flatten().all(|task| {
+        let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+    })
+}

@@ -1,0 +1,517 @@
+//! What the official clients really send, beyond the clean request.
+
+use crate::bad_requests::wrong_headers;
+use crate::{program, scratch};
+use serde_json::{Value, json};
+use std::io::Write as _;
+use std::net::{SocketAddr, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+use zonekms_tests::client::{Answer, Client, Connection, Request};
+use zonekms_tests::exo2::unix_now;
+use zonekms_tests::problem::{document, faults_document};
+use zonekms_tests::server::{Dev, Server, wait_for};
+
+fn lab() -> (tempfile::TempDir, Server) {
+    let directory = scratch();
+    let dev = Dev::new(program(), directory.path()).zones(&["ch-gva-2", "ch-dk-2"]).default_key("default-key");
+    let server = dev.start();
+    (directory, server)
+}
+
+fn call(address: SocketAddr, request: &Request) -> Answer {
+    Connection::open(address).and_then(|mut connection| connection.call(request)).unwrap()
+}
+
+/// Bodies that stand for "no body".
+#[test]
+fn an_absent_body_has_many_spellings() {
+    let (_directory, server) = lab();
+    let mut client = server.client();
+    let key = client.create("k");
+    let path = format!("/v2/kms-key/{key}");
+    let credential = client.credential().clone();
+    let post = |operation: &str, body: &str| Request::new("POST", &format!("{path}/{operation}"), body.as_bytes());
+    let chunked = |operation: &str| {
+        let request = post(operation, "").signed(&credential).with("Transfer-Encoding", "chunked");
+        let mut bytes = request.bytes();
+        bytes.extend_from_slice(b"0\r\n\r\n");
+        let mut connection = Connection::open(server.environment.endpoint).unwrap();
+        connection.send(&bytes).unwrap();
+        connection.receive("POST").unwrap()
+    };
+    for operation in ["enable", "disable", "enable", "rotate", "disable-key-rotation", "enable-key-rotation"] {
+        chunked(operation).ok();
+    }
+    chunked("generate-data-key").ok();
+    chunked("schedule-deletion").ok();
+    chunked("cancel-deletion").ok();
+    chunked("enable").ok();
+
+    // `exo api` with a body for an operation that has none: an empty Content-Type; seed-era bodies name the key again.
+    let with_id = json!({ "id": key }).to_string();
+    for (operation, body) in [
+        ("disable-key-rotation", with_id.as_str()),
+        ("enable-key-rotation", with_id.as_str()),
+        ("disable-key-rotation", "{}"),
+        ("rotate", "{}"),
+        ("enable", with_id.as_str()),
+    ] {
+        let request = post(operation, body).with("Content-Type", "").signed(&credential);
+        call(server.environment.endpoint, &request).ok();
+    }
+    let seed_era = json!({ "id": key, "rotation-period": 90 }).to_string();
+    let rotation = call(server.environment.endpoint, &post("enable-key-rotation", &seed_era).signed(&credential)).ok();
+    assert_eq!(rotation["rotation"]["rotation-period"], 90);
+
+    // No Content-Length at all: a GET-like POST.
+    let mut connection = Connection::open(server.environment.endpoint).unwrap();
+    let request = post("enable", "").signed(&credential);
+    let authorization = request.headers[0].1.clone();
+    let bytes = format!("POST {path}/enable HTTP/1.1\r\nHost: x\r\nAuthorization: {authorization}\r\n\r\n");
+    connection.send(bytes.as_bytes()).unwrap();
+    connection.receive("POST").unwrap().ok();
+    server.stop();
+}
+
+#[test]
+fn null_empty_and_absent_are_the_same() {
+    let (_directory, server) = lab();
+    let mut client = server.client();
+    let created =
+        client.post("/v2/kms-key", json!({ "name": "k", "description": null, "usage": null, "multi-zone": null }));
+    let key = created.ok()["id"].as_str().unwrap().to_owned();
+    assert_eq!(created.json()["description"], "");
+    assert_eq!(created.json()["multi-zone"], false);
+    let path = format!("/v2/kms-key/{key}");
+    let spellings = [
+        json!({ "plaintext": "YQ==" }),
+        json!({ "plaintext": "YQ==", "encryption-context": null }),
+        json!({ "plaintext": "YQ==", "encryption-context": "" }),
+    ];
+    for made in &spellings {
+        let ciphertext = client.post(&format!("{path}/encrypt"), made.clone()).ok()["ciphertext"].clone();
+        for opened in &spellings {
+            let mut body = opened.clone();
+            let members = body.as_object_mut().unwrap();
+            members.remove("plaintext");
+            members.insert("ciphertext".into(), ciphertext.clone());
+            assert_eq!(client.post(&format!("{path}/decrypt"), body).ok()["plaintext"], "YQ==");
+        }
+    }
+    for body in [json!({ "key-spec": null, "bytes-count": null, "encryption-context": null }), json!({})] {
+        let data_key = client.post(&format!("{path}/generate-data-key"), body).ok();
+        assert_eq!(data_key["plaintext"].as_str().unwrap().len(), 44, "32 bytes");
+    }
+    client.post(&format!("{path}/schedule-deletion"), json!({ "delay-days": null })).ok();
+    client.post_empty(&format!("{path}/cancel-deletion")).ok();
+    server.stop();
+}
+
+/// Java: HTTP/2 upgrade offers on every request, `Content-Length: 0` on GET, and `expires` = now.
+#[test]
+fn java_is_served() {
+    let (_directory, server) = lab();
+    let mut client = server.client();
+    let key = client.create("k");
+    let mut connection = Connection::open(server.environment.endpoint).unwrap();
+    let mut java = |method: &str, path: &str, body: &[u8]| {
+        let mut request = Request::new(method, path, body)
+            .with("Connection", "Upgrade, HTTP2-Settings")
+            .with("Upgrade", "h2c")
+            .with("HTTP2-Settings", "AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA")
+            .with("Accept", "application/json")
+            .with("User-Agent", "Java-http-client/17.0.15");
+        if body.is_empty() {
+            request = request.with("Content-Length", "0");
+        } else {
+            request = request.with("Content-Type", "application/json");
+        }
+        let request = request.signed_until(client.credential(), &unix_now().to_string());
+        connection.call(&request).unwrap()
+    };
+    java("GET", "/v2/kms-key", b"").ok();
+    java("GET", &format!("/v2/kms-key/{key}"), b"").ok();
+    java("POST", &format!("/v2/kms-key/{key}/disable"), b"").ok();
+    java("POST", &format!("/v2/kms-key/{key}/enable"), b"").ok();
+    java("POST", &format!("/v2/kms-key/{key}/encrypt"), br#"{"plaintext":"YQ=="}"#).ok();
+    server.stop();
+}
+
+#[test]
+fn the_zone_list_and_the_paths_around_it() {
+    let (_directory, server) = lab();
+    let address = server.environment.endpoint;
+    let signed = |path: &str| call(address, &Request::new("GET", path, b"").signed(&server.environment.credential));
+    let unsigned = |path: &str| call(address, &Request::new("GET", path, b""));
+    let list = unsigned("/v2/zone");
+    for path in ["/v2/zone", "/zone", "/v2//zone", "//zone", "//v2///zone"] {
+        assert_eq!(unsigned(path).ok(), list.ok(), "unsigned {path}");
+        assert_eq!(signed(path).ok(), list.ok(), "signed {path}");
+    }
+    assert!(wrong_headers(&list).is_none(), "{:?}", list.headers);
+    let zones = list.ok();
+    let entries = zones["zones"].as_array().unwrap();
+    assert_eq!(entries.len(), 2);
+    for entry in entries {
+        let endpoint = entry["api-endpoint"].as_str().unwrap();
+        assert!(endpoint.starts_with("http://127.0.0.1:") && endpoint.ends_with("/v2"), "{endpoint}");
+    }
+    for zone_address in server.zones.values() {
+        let there = call(*zone_address, &Request::new("GET", "/v2/zone", b""));
+        assert_eq!(there.ok(), list.ok(), "every zone lists all zones");
+    }
+    let mut client = server.client();
+    let key = client.create("k");
+    let usual = client.get(&format!("/v2/kms-key/{key}"));
+    for path in ["/v2//kms-key/", "/kms-key/", "//kms-key//"] {
+        let answer = client.get(&format!("{path}{key}"));
+        assert_eq!(answer.body, usual.body, "{path}");
+    }
+    client.post_empty(&format!("/v2//kms-key//{key}//rotate")).ok();
+    assert_eq!(unsigned("/zone?").status, 400);
+    server.stop();
+}
+
+/// Every answer is compact JSON with the promised headers, and crypto answers name the version.
+#[test]
+fn every_success_has_its_exact_shape() {
+    let (_directory, server) = lab();
+    let mut client = server.client();
+    let id = client.create("shape");
+    let path = format!("/v2/kms-key/{id}");
+    let (ciphertext, _) = client.encrypt(&id, b"x");
+    let re_encrypt = json!({ "source": { "key": id, "ciphertext": ciphertext }, "destination": { "key": id } });
+    let steps: Vec<(&str, Answer)> = vec![
+        ("create", client.post("/v2/kms-key", json!({ "name": "another" }))),
+        ("list", client.get("/v2/kms-key")),
+        ("get", client.get(&path)),
+        ("encrypt", client.post(&format!("{path}/encrypt"), json!({ "plaintext": "" }))),
+        ("decrypt", client.decrypt(&id, &ciphertext)),
+        ("re-encrypt", client.post(&format!("{path}/re-encrypt"), re_encrypt)),
+        ("generate-data-key", client.post_empty(&format!("{path}/generate-data-key"))),
+        ("rotate", client.post_empty(&format!("{path}/rotate"))),
+        ("rotations", client.get(&format!("{path}/list-key-rotations"))),
+        ("disable-key-rotation", client.post_empty(&format!("{path}/disable-key-rotation"))),
+        ("enable-key-rotation", client.post_empty(&format!("{path}/enable-key-rotation"))),
+        ("disable", client.post_empty(&format!("{path}/disable"))),
+        ("enable", client.post_empty(&format!("{path}/enable"))),
+        ("schedule-deletion", client.post_empty(&format!("{path}/schedule-deletion"))),
+        ("get pending", client.get(&path)),
+        ("cancel-deletion", client.post_empty(&format!("{path}/cancel-deletion"))),
+    ];
+    let key = "id name description usage source status status-since multi-zone origin-zone created-at revision{at seq} \
+               policy rotation{manual-count automatic rotation-period next-at} material{version created-at automatic} \
+               replicas[] replicas-status[]";
+    let rotation = "rotation{manual-count automatic rotation-period next-at}";
+    let shapes = [
+        ("create", key.to_owned()),
+        ("get", format!("{key} zone")),
+        ("get pending", format!("{key} zone delete-at")),
+        ("encrypt", "ciphertext".into()),
+        ("decrypt", "plaintext".into()),
+        ("re-encrypt", "ciphertext".into()),
+        ("generate-data-key", "plaintext ciphertext".into()),
+        ("rotate", rotation.into()),
+        ("rotations", "rotations[{version rotated-at automatic}]".into()),
+        ("disable-key-rotation", rotation.into()),
+        ("enable-key-rotation", rotation.into()),
+        ("disable", "status".into()),
+        ("enable", "status".into()),
+        ("schedule-deletion", "status delete-at".into()),
+        ("cancel-deletion", "status".into()),
+    ];
+    for (step, answer) in &steps {
+        assert_eq!(answer.status, 200, "{step}: {}", answer.text());
+        assert!(wrong_headers(answer).is_none(), "{step}: {:?}", answer.headers);
+        assert_eq!(answer.text(), answer.text().trim(), "{step} is compact");
+        assert!(!answer.text().contains("\": ") && !answer.text().contains(", \""), "{step} is compact");
+        let crypto = ["encrypt", "decrypt", "re-encrypt", "generate-data-key"].contains(step);
+        assert_eq!(answer.header("zonekms-key-version").is_some(), crypto, "{step}");
+        if let Some((_, shape)) = shapes.iter().find(|(name, _)| name == step) {
+            assert_eq!(sorted(&shape_of(&answer.json())), sorted(&format!("{{{shape}}}")), "{step}");
+        }
+    }
+    server.stop();
+}
+
+/// Go repeats a request with the same signature after a 5xx or a lost connection.
+#[test]
+fn a_retry_with_the_same_signature_is_served() {
+    let (_directory, server) = lab();
+    let mut client = server.client();
+    let key = client.create("k");
+    let body = br#"{"plaintext":"YQ=="}"#;
+    let request = Request::new("POST", &format!("/v2/kms-key/{key}/encrypt"), body).signed(client.credential());
+    let mut connection = Connection::open(client.address()).unwrap();
+    let first = connection.call(&request).unwrap().ok();
+    let second = call(client.address(), &request).ok();
+    assert_ne!(first["ciphertext"], second["ciphertext"], "each has a nonce of its own");
+    server.stop();
+}
+
+#[test]
+fn head_has_no_body_and_is_not_get() {
+    let (_directory, server) = lab();
+    let client = server.client();
+    let mut connection = Connection::open(client.address()).unwrap();
+    for path in ["/v2/kms-key", "/v2/zone"] {
+        let head = connection.call(&Request::new("HEAD", path, b"").signed(client.credential())).unwrap();
+        assert_eq!(head.status, 405, "{path}");
+        // The connection is in step: the next answer is whole.
+        let get = connection.call(&Request::new("GET", path, b"").signed(client.credential())).unwrap();
+        get.ok();
+    }
+    server.stop();
+}
+
+#[test]
+fn requests_in_a_row_on_one_connection_are_answered_in_order() {
+    let (_directory, server) = lab();
+    let mut client = server.client();
+    let key = client.create("k");
+    let request = |method: &str, path: &str, body: &str| {
+        Request::new(method, path, body.as_bytes()).signed(client.credential()).bytes()
+    };
+    let path = format!("/v2/kms-key/{key}");
+    let mut connection = Connection::open(client.address()).unwrap();
+    let pipeline = [
+        request("GET", &path, ""),
+        request("POST", &format!("{path}/rotate"), ""),
+        request("POST", "/v2/kms-key", r#"{"name":7}"#),
+        request("GET", "/v2/nowhere", ""),
+        request("POST", &format!("{path}/encrypt"), r#"{"plaintext":"YQ=="}"#),
+        request("GET", &path, ""),
+    ];
+    connection.send(&pipeline.concat()).unwrap();
+    let answers: Vec<Answer> =
+        ["GET", "POST", "POST", "GET", "POST", "GET"].iter().map(|m| connection.receive(m).unwrap()).collect();
+    let statuses: Vec<u16> = answers.iter().map(|answer| answer.status).collect();
+    assert_eq!(statuses, [200, 200, 400, 404, 200, 200]);
+    assert_eq!(answers[0].json()["material"]["version"], 1);
+    assert_eq!(answers[5].json()["material"]["version"], 2);
+    let ids: std::collections::BTreeSet<_> = answers.iter().map(|a| a.header("x-request-id").unwrap()).collect();
+    assert_eq!(ids.len(), 6, "every answer has an id of its own");
+    server.stop();
+}
+
+/// P5: connections that never finish a request keep nobody else out, and are closed in time.
+#[test]
+fn half_open_connections_do_not_stop_others() {
+    let (_directory, server) = lab();
+    let mut client = server.client();
+    let key = client.create("k");
+    let pace = |client: &mut Client| {
+        let begin = Instant::now();
+        for _ in 0..50 {
+            client.encrypt(&key, b"x");
+        }
+        begin.elapsed()
+    };
+    let alone = pace(&mut client);
+    let halves: Vec<TcpStream> = (0..200)
+        .map(|number| {
+            let mut half = TcpStream::connect(client.address()).unwrap();
+            let start: &[u8] =
+                if number % 2 == 0 { b"POST /v2/kms-key HTT" } else { b"GET /v2/kms-key HTTP/1.1\r\nX: " };
+            half.write_all(start).unwrap();
+            half
+        })
+        .collect();
+    let among_them = pace(&mut client);
+    println!("50 calls alone {alone:?}, among 200 half-open connections {among_them:?}");
+    assert!(among_them < alone * 5 + Duration::from_millis(500), "others are not held up");
+    call(client.address(), &Request::new("GET", "/v2/zone", b"")).ok();
+    let closed = wait_for(Duration::from_secs(14), || {
+        let open = halves.iter().filter(|half| is_open(half)).count();
+        (open == 0).then_some(())
+    });
+    assert!(closed.is_some(), "half-open connections are closed at the header deadline");
+    server.stop();
+}
+
+/// P14, P17: odd but legal texts are kept as they are.
+#[test]
+fn texts_are_kept_as_given() {
+    let (_directory, server) = lab();
+    let mut client = server.client();
+    for name in ["clé-ключ-鍵-🔑", "\"}],\\", "<script>", "%2e%2e/../'; --", "null", "{}", "a\u{301}"] {
+        let description = format!("line\none\ttab\r\n{name}");
+        let body = json!({ "name": name, "description": description });
+        let id = client.post("/v2/kms-key", body).ok()["id"].as_str().unwrap().to_owned();
+        let seen = client.get(&format!("/v2/kms-key/{id}")).ok();
+        assert_eq!((&seen["name"], &seen["description"]), (&json!(name), &json!(description)));
+    }
+    let log = server.process.log();
+    for line in log.lines() {
+        assert!(!line.contains('\u{1b}') || line.is_ascii(), "the log stays readable: {line:?}");
+    }
+    server.stop();
+}
+
+/// C2 over the wire: no flipped bit and no prefix of a ciphertext opens, all with the same answer.
+#[test]
+fn no_damaged_ciphertext_opens() {
+    let (_directory, server) = lab();
+    let mut client = server.client();
+    let key = client.create("k");
+    let (ciphertext, _) = client.encrypt(&key, b"\x01");
+    let whole = zonekms_tests::client::unbase64(&ciphertext);
+    assert_eq!(whole.len(), 62, "61 bytes of overhead");
+    let wanted = document(400, "Bad Request", "the ciphertext could not be decrypted", &[]);
+    let mut refused = 0;
+    for bit in 0..whole.len() * 8 {
+        let mut damaged = whole.clone();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        assert_eq!(client.decrypt(&key, &zonekms_tests::client::base64(&damaged)).text(), wanted, "bit {bit}");
+        refused += 1;
+    }
+    for length in 0..whole.len() {
+        assert_eq!(client.decrypt(&key, &zonekms_tests::client::base64(&whole[..length])).text(), wanted, "{length}");
+        refused += 1;
+    }
+    println!("{refused} damaged ciphertexts, one answer");
+    client.decrypt(&key, &ciphertext).ok();
+    server.stop();
+}
+
+/// C12: data keys are of the length asked for and never alike.
+#[test]
+fn data_keys_are_unique() {
+    let (_directory, server) = lab();
+    let mut client = server.client();
+    let key = client.create("k");
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..1000 {
+        let made = client.post(&format!("/v2/kms-key/{key}/generate-data-key"), json!({ "bytes-count": 16 })).ok();
+        assert!(seen.insert(made["plaintext"].as_str().unwrap().to_owned()), "a data key came twice");
+        assert!(seen.insert(made["ciphertext"].as_str().unwrap().to_owned()), "a ciphertext came twice");
+    }
+    server.stop();
+}
+
+/// D14, P16: nothing that was sent or made in confidence is in the log.
+#[test]
+fn the_log_keeps_secrets() {
+    let (_directory, server) = lab();
+    let mut client = server.client();
+    let key = client.create("canary name");
+    let plaintext = b"canary plaintext of 32 bytes....";
+    let made = client.post(
+        &format!("/v2/kms-key/{key}/encrypt"),
+        json!({ "plaintext": zonekms_tests::client::base64(plaintext), "encryption-context": "Y2FuYXJ5IGNvbnRleHQ=" }),
+    );
+    let ciphertext = made.ok()["ciphertext"].as_str().unwrap().to_owned();
+    client.decrypt(&key, &ciphertext);
+    client.send("POST", &format!("/v2/kms-key/{key}/encrypt"), b"{\"plaintext\":\"canary body\"}");
+    let data_key = client.post_empty(&format!("/v2/kms-key/{key}/generate-data-key")).ok();
+    let log_file = server.process.log();
+    let secret = server.environment.credential.secret.clone();
+    server.stop();
+    let hex = hex::encode(plaintext);
+    let base64 = zonekms_tests::client::base64(plaintext);
+    let canaries = ["canary", &base64, &hex, "Y2FuYXJ5", &ciphertext, data_key["plaintext"].as_str().unwrap()];
+    for canary in canaries {
+        assert!(!log_file.contains(canary), "the log contains {canary}");
+    }
+    // The start-up text may show how to use the lab; the secret itself stays in dev.env.
+    assert!(!log_file.contains(&secret), "the log contains the API secret");
+}
+
+#[test]
+fn large_values_at_their_limits_are_served() {
+    let (_directory, server) = lab();
+    let mut client = server.client();
+    let key = client.create(&"x".repeat(255));
+    let path = format!("/v2/kms-key/{key}");
+    let plaintext = zonekms_tests::client::base64(&vec![7; 65536]);
+    let context = zonekms_tests::client::base64(&vec![9; 8192]);
+    let body = json!({ "plaintext": plaintext, "encryption-context": context });
+    let ciphertext = client.post(&format!("{path}/encrypt"), body).ok()["ciphertext"].clone();
+    let body = json!({ "ciphertext": ciphertext, "encryption-context": context });
+    assert_eq!(client.post(&format!("{path}/decrypt"), body).ok()["plaintext"], plaintext.as_str());
+    let both = json!({
+        "source": { "key": key, "ciphertext": ciphertext, "encryption-context": context },
+        "destination": { "key": key, "encryption-context": context },
+    });
+    client.post(&format!("{path}/re-encrypt"), both).ok();
+    server.stop();
+}
+
+/// The server says what is wrong with a field even when the request names a key that is not there.
+#[test]
+fn field_faults_come_before_the_key() {
+    let (_directory, server) = lab();
+    let mut client = server.client();
+    let unknown = "/v2/kms-key/019eef19-73ef-7ce3-9ea1-fcaa367ebd8d/encrypt";
+    let answer = client.post(unknown, json!({ "plaintext": 1 }));
+    let fault = zonekms_tests::problem::Fault::at("plaintext", "must be a string");
+    assert_eq!(answer.text(), faults_document(&[fault]));
+    server.stop();
+}
+
+fn is_open(stream: &TcpStream) -> bool {
+    stream.set_nonblocking(true).unwrap();
+    let mut rest = [0; 512];
+    loop {
+        match std::io::Read::read(&mut &*stream, &mut rest) {
+            Ok(0) => return false,
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return true,
+            Err(_) => return false,
+        }
+    }
+}
+
+/// Member names of a JSON value: `{a b{c} d[]}`; of a list its first entry.
+fn shape_of(value: &Value) -> String {
+    match value {
+        Value::Object(members) => {
+            let member = |(name, value): (&String, &Value)| format!("{name}{}", shape_of(value));
+            format!("{{{}}}", members.iter().map(member).collect::<Vec<_>>().join(" "))
+        }
+        Value::Array(entries) => format!("[{}]", entries.first().map(shape_of).unwrap_or_default()),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => String::new(),
+    }
+}
+
+/// A shape with the members of every object in order of their names.
+fn sorted(shape: &str) -> String {
+    let mut words: Vec<&str> = shape.split([' ', '{', '}', '[', ']']).filter(|word| !word.is_empty()).collect();
+    words.sort_unstable();
+    words.join(" ")
+}
+
+/// A server that is asked to stop finishes what it has begun.
+#[test]
+fn an_orderly_stop_answers_what_it_has_begun() {
+    let (directory, server) = lab();
+    let mut client = server.client();
+    let key = client.create("k");
+    let path = format!("/v2/kms-key/{key}/rotate");
+    let answers = thread::scope(|scope| {
+        let callers: Vec<_> = (0..8)
+            .map(|_| {
+                let (mut client, path) = (client.another(), &path);
+                scope.spawn(move || {
+                    let mut made = 0;
+                    while let Ok(answer) = client.try_send("POST", path, b"") {
+                        if answer.status != 200 {
+                            break;
+                        }
+                        made += 1;
+                    }
+                    made
+                })
+            })
+            .collect();
+        thread::sleep(Duration::from_millis(5));
+        server.stop();
+        callers.into_iter().map(|caller| caller.join().unwrap()).sum::<u64>()
+    });
+    let dev = Dev::new(program(), directory.path()).zones(&["ch-gva-2", "ch-dk-2"]).default_key("default-key");
+    let server = dev.start();
+    let seen = server.client().get(&format!("/v2/kms-key/{key}")).ok();
+    assert_eq!(seen["rotation"]["manual-count"], answers, "what was answered was made, and nothing else");
+    server.stop();
+}
