@@ -33,8 +33,8 @@ use tokio::sync::oneshot;
 /// sled's page cache in bytes. Its default is 1 GiB; reads are answered from elsewhere, so it serves writes only.
 const CACHE: u64 = 32 << 20;
 
-/// How long a store that was just closed in this process is waited for: sled's helper threads let go of its file a moment
-/// after the store itself.
+/// How long a store that was just closed in this process is waited for: sled locks its file too, and its helper threads
+/// let go of it a moment after the store itself.
 const LOCK_TRIES: u32 = 100;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 

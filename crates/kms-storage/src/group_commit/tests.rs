@@ -198,5 +198,6 @@ async fn a_role_passes_after_the_commits_before_it() {
     rig.tell.send(Next::Write).unwrap();
     assert!(acquiring.await.unwrap().is_ok());
     assert!(fenced.await.unwrap().is_ok());
-    assert!(matches!(late.await.unwrap(), Err(CommitError::Fenced)));
+    let late = tokio::time::timeout(Duration::from_secs(20), late).await.unwrap();
+    assert!(matches!(late.unwrap(), Err(CommitError::Fenced)));
 }
