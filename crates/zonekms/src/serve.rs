@@ -25,6 +25,7 @@ pub(crate) fn serve(file: &Path, environment: Environment<'_>) -> Result<(), Fai
     for warning in report.warnings() {
         tracing::warn!("{warning}");
     }
+    process::raise_file_limit();
     process::lock_memory();
     runtime()?.block_on(run(config))
 }
