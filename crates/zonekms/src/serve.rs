@@ -90,8 +90,8 @@ async fn run(config: Config) -> Result<(), Failure> {
         _ = signals.next() => {}
         () = shutdown.cancelled() => {}
     }
-    tracing::info!(%zone, "stopping");
     status.stopping();
+    tracing::info!(%zone, "stopping");
     signals.end_at_once_on_the_next();
     shutdown.cancel();
     let stopped = server.stop().await;
