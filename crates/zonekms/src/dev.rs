@@ -23,7 +23,7 @@ use crate::serve::{bind, runtime};
 use crate::signals::Signals;
 use crate::status::Status;
 use crate::zone_server::{ZonePlan, ZoneServer};
-use crate::{operations, print};
+use crate::{operations, print, process};
 
 use banner::{Banner, env_file};
 use credentials::ApiKey;
@@ -35,6 +35,7 @@ use plan::DevPlan;
 pub(crate) fn dev(arguments: DevArguments, environment: Environment<'_>) -> Result<(), Failure> {
     let plan = DevPlan::new(arguments).map_err(Failure::input)?;
     logging::start(LogSettings::default(), logging::override_filter(environment).as_deref()).map_err(Failure::input)?;
+    process::raise_file_limit();
     runtime()?.block_on(run(plan))
 }
 
