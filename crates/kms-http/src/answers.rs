@@ -321,3 +321,56 @@ fn as_optional_text<S: Serializer>(value: &Option<Timestamp>, serializer: S) -> 
         None => serializer.serialize_none(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kms_lifecycle::{Kind, NewKey, Reach};
+    use kms_types::{KeyId, Timestamp};
+    use serde_json::json;
+
+    fn key() -> Key {
+        let new = NewKey {
+            id: KeyId::from_bytes([7; 16]),
+            organisation: "acme".parse().unwrap(),
+            name: "k1".parse().unwrap(),
+            description: "".parse().unwrap(),
+            usage: Usage::EncryptDecrypt,
+            zone: "ch-gva-2".parse().unwrap(),
+            multi_zone: Reach::MultiZone,
+            kind: Kind::Ordinary,
+        };
+        Key::create(new, Timestamp::from_nanos(1_790_000_000_000_000_001))
+    }
+
+    #[test]
+    fn a_registered_replica_is_a_success_and_a_finished_operation() {
+        let answer = serde_json::to_value(TargetRegistered::of(&key())).unwrap();
+        let id = "07070707-0707-0707-0707-070707070707";
+        let expected = json!({
+            "status": "target-registered",
+            "id": "07070707-0707-0707-0707-000000000001",
+            "state": "success",
+            "reference": { "id": id, "link": format!("/v2/kms-key/{id}"), "command": "get-kms-key" },
+        });
+        assert_eq!(answer, expected);
+    }
+
+    #[test]
+    fn times_have_nine_digits_and_counters_none() {
+        let text = serde_json::to_string(&RotationChanged::of(&key())).unwrap();
+        let rotation =
+            r#"{"manual-count":0,"automatic":true,"rotation-period":365,"next-at":"2027-09-21T14:13:20.000000001Z"}"#;
+        assert_eq!(text, format!("{{\"rotation\":{rotation}}}"));
+    }
+
+    #[test]
+    fn plaintexts_are_written_into_exactly_their_room() {
+        for (plain, encoded) in [("", ""), ("a", "YQ=="), ("hello!", "aGVsbG8h")] {
+            let secret = SecretBytes::copy_from(plain.as_bytes());
+            assert_eq!(plaintext(&secret).unwrap(), format!("{{\"plaintext\":\"{encoded}\"}}"));
+            let both = format!("{{\"plaintext\":\"{encoded}\",\"ciphertext\":\"AQI=\"}}");
+            assert_eq!(data_key(&secret, &[1, 2]).unwrap(), both);
+        }
+    }
+}

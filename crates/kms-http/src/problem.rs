@@ -231,3 +231,137 @@ impl From<BadBody> for Problem {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::to_bytes;
+    use std::collections::BTreeMap;
+    use std::fmt::Write;
+    use std::path::Path;
+
+    const KEY_OPERATIONS: [KeyOperation; 14] = [
+        KeyOperation::Get,
+        KeyOperation::ListRotations,
+        KeyOperation::Enable,
+        KeyOperation::Disable,
+        KeyOperation::Rotate,
+        KeyOperation::EnableRotation,
+        KeyOperation::DisableRotation,
+        KeyOperation::ScheduleDeletion,
+        KeyOperation::CancelDeletion,
+        KeyOperation::Replicate,
+        KeyOperation::Encrypt,
+        KeyOperation::Decrypt,
+        KeyOperation::ReEncrypt,
+        KeyOperation::GenerateDataKey,
+    ];
+
+    fn service_errors() -> Vec<KmsError> {
+        let rejections = [
+            Rejection::KeyGone,
+            Rejection::NotOnReplica,
+            Rejection::NotOnDefault,
+            Rejection::KeyPendingDeletion,
+            Rejection::KeyDisabled,
+            Rejection::NotPendingDeletion,
+            Rejection::RotationConflict { already: Schedule::On },
+            Rejection::RotationConflict { already: Schedule::Off },
+            Rejection::ManualRotationLimit,
+            Rejection::NotMultiZone,
+            Rejection::AlreadyReplicated,
+            Rejection::InvalidTargetZone,
+            Rejection::Exhausted,
+        ];
+        let others = [
+            KmsError::KeyNotFound,
+            KmsError::NameConflict,
+            KmsError::KeyQuota { limit: 1000 },
+            KmsError::DecryptFailed,
+            KmsError::ReplicationUnavailable,
+            KmsError::InvalidTargetZone,
+            KmsError::RecordDamaged,
+            KmsError::ReadOnly,
+            KmsError::OutcomeUnknown,
+            KmsError::NoEntropy,
+        ];
+        others.into_iter().chain(rejections.map(KmsError::Rejected)).collect()
+    }
+
+    fn front_door_problems() -> Vec<(&'static str, Problem)> {
+        vec![
+            ("any signature fault", Problem::forbidden()),
+            ("two ways to read the length of a body", Problem::ambiguous_framing()),
+            ("a target that is not a path", Problem::not_a_path()),
+            ("a query string", Problem::query()),
+            ("a body for a GET", Problem::body_not_taken()),
+            ("a content encoding", Problem::encoded_body()),
+            ("a character set", Problem::charset()),
+            ("a body that does not arrive", Problem::too_slow()),
+            ("a body over the limit", Problem::unreadable(Unreadable::TooLarge, 125_952)),
+            ("a body that breaks off", Problem::unreadable(Unreadable::Broken, 125_952)),
+            ("an unknown path", NoRoute::NotFound.into()),
+            ("a wrong method", NoRoute::WrongMethod { allow: "GET, POST" }.into()),
+            ("an id that is no key's", NoRoute::NoSuchKey.into()),
+            ("any operation's state", Problem::operation_not_found()),
+            ("a body that is not UTF-8", BadBody::NoObject(NoObject::NotUtf8).into()),
+            ("a body that is not JSON", BadBody::NoObject(NoObject::NotJson).into()),
+            ("a body that is no object", BadBody::NoObject(NoObject::NotAnObject).into()),
+            ("a panic", Problem::internal()),
+        ]
+    }
+
+    async fn shown(problem: Problem) -> String {
+        let (head, body) = problem.into_response().into_parts();
+        let mut text = head.status.as_u16().to_string();
+        for (name, value) in head.headers.iter().filter(|(name, _)| **name != CONTENT_TYPE) {
+            write!(text, "  {name}: {}", value.to_str().unwrap()).unwrap();
+        }
+        let body = to_bytes(body, usize::MAX).await.unwrap();
+        format!("{text}\n{}\n", str::from_utf8(&body).unwrap())
+    }
+
+    /// Every error with its document, as a file that a person can read. `ZONEKMS_GOLDEN=write` writes it anew.
+    #[tokio::test]
+    async fn the_documents_are_those_of_the_golden_file() {
+        let mut text = String::from(
+            "# What clients are told: status, headers beside the usual ones, document.\n\n# Errors of the service\n",
+        );
+        for error in service_errors() {
+            // Documents that differ between operations are shown with the operations they are for.
+            let mut by_document = BTreeMap::<_, Vec<_>>::new();
+            let routes = KEY_OPERATIONS.map(|operation| Route::Key(kms_types::KeyId::from_bytes([7; 16]), operation));
+            for route in [Route::ListKeys, Route::CreateKey].into_iter().chain(routes) {
+                by_document.entry(shown(Problem::of(error, route)).await).or_default().push(route.name());
+            }
+            let differ = by_document.len() > 1;
+            for (document, routes) in by_document {
+                let routes = if differ { format!(" for {}", routes.join(", ")) } else { String::new() };
+                write!(text, "\n{error:?}{routes}\n{document}").unwrap();
+            }
+        }
+        text += "\n# Errors of the front door\n";
+        for (what, problem) in front_door_problems() {
+            write!(text, "\n{what}\n{}", shown(problem).await).unwrap();
+        }
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/problems.txt");
+        if std::env::var_os("ZONEKMS_GOLDEN").is_some_and(|value| value == "write") {
+            std::fs::write(&file, &text).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(&file).unwrap_or_default(), text, "see {}", file.display());
+    }
+
+    #[test]
+    fn titles_are_those_of_the_lifecycle_but_for_one() {
+        for error in service_errors() {
+            if let KmsError::Rejected(rejection) = error {
+                let key = kms_types::KeyId::from_bytes([7; 16]);
+                for operation in KEY_OPERATIONS {
+                    let title = Problem::of(error, Route::Key(key, operation)).title;
+                    let rotate_on_replica = operation == KeyOperation::Rotate && rejection == Rejection::NotOnReplica;
+                    assert_eq!(title == rejection.title(), !rotate_on_replica, "{rejection:?}");
+                }
+            }
+        }
+    }
+}

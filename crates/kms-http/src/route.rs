@@ -63,8 +63,8 @@ impl Route {
             other => other,
         };
         match (first, next(), next(), next()) {
-            (Some("zone"), None, None, None) => only(method, Method::GET, "GET").map(|()| Self::ListZones),
-            (Some("operation"), Some(_), None, None) => only(method, Method::GET, "GET").map(|()| Self::GetOperation),
+            (Some("zone"), None, None, None) => only(method, &Method::GET, "GET").map(|()| Self::ListZones),
+            (Some("operation"), Some(_), None, None) => only(method, &Method::GET, "GET").map(|()| Self::GetOperation),
             (Some("kms-key"), None, None, None) => match *method {
                 Method::GET => Ok(Self::ListKeys),
                 Method::POST => Ok(Self::CreateKey),
@@ -73,7 +73,7 @@ impl Route {
             (Some("kms-key"), Some(id), action, None) => {
                 let operation = KeyOperation::named(action).ok_or(NoRoute::NotFound)?;
                 let (wanted, allow) = operation.method();
-                only(method, wanted, allow)?;
+                only(method, &wanted, allow)?;
                 Ok(Self::Key(id.parse().map_err(|_| NoRoute::NoSuchKey)?, operation))
             }
             _ => Err(NoRoute::NotFound),
@@ -151,8 +151,8 @@ impl KeyOperation {
     }
 }
 
-fn only(method: &Method, wanted: Method, allow: &'static str) -> Result<(), NoRoute> {
-    if *method == wanted { Ok(()) } else { Err(NoRoute::WrongMethod { allow }) }
+fn only(method: &Method, wanted: &Method, allow: &'static str) -> Result<(), NoRoute> {
+    if method == wanted { Ok(()) } else { Err(NoRoute::WrongMethod { allow }) }
 }
 
 #[cfg(test)]

@@ -6,17 +6,14 @@
 //! unknown and the store read-only until it is opened, and thereby checked, again.
 
 use crate::commit::{Commit, CommitError, Durable, Fence, Role};
-use crate::engine::{self, Engine, MANIFEST_PATH};
-use crate::manifest::{Accountant, Manifest};
-use crate::manifest_file::ManifestFile;
+use crate::engine::Engine;
+use crate::keeper::Keeper;
+use crate::manifest::Accountant;
 use crate::opening::Found;
-use crate::own_files::StoreLock;
 use crate::published::Published;
-use crate::record_key::RecordKey;
 use crate::room::Room;
 use crate::store::{Health, StoreError};
-use crate::view::{Decided, Entry, Group, History, View};
-use std::collections::HashMap;
+use crate::view::{Decided, Group, History};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -62,15 +59,6 @@ struct Writer<E> {
     condition: Arc<Condition>,
 }
 
-/// What makes a group durable. Fields are dropped in order: the lock last.
-struct Keeper<E> {
-    engine: E,
-    manifest: Manifest,
-    manifest_file: ManifestFile,
-    accountant: Accountant,
-    _lock: StoreLock,
-}
-
 impl GroupCommit {
     /// Starts the writing thread on a store that was found right.
     ///
@@ -82,21 +70,12 @@ impl GroupCommit {
         room: Room,
         history: History,
     ) -> std::io::Result<(Self, Arc<Published>)> {
-        let published = Published::new(View::new(found.records, found.manifest.revision, history));
+        let (keeper, view) = Keeper::take_over(found, accountant, history);
+        let published = Published::new(view);
         let condition = Arc::new(Condition { failure: OnceLock::new(), room, rounds: AtomicU64::new(0) });
         let (requests, waiting) = mpsc::channel(QUEUE);
-        let writer = Writer {
-            keeper: Keeper {
-                engine: found.engine,
-                manifest: found.manifest,
-                manifest_file: found.manifest_file,
-                accountant,
-                _lock: found.lock,
-            },
-            requests: waiting,
-            published: Arc::clone(&published),
-            condition: Arc::clone(&condition),
-        };
+        let writer =
+            Writer { keeper, requests: waiting, published: Arc::clone(&published), condition: Arc::clone(&condition) };
         thread::Builder::new().name("store-writer".to_owned()).spawn(move || writer.run())?;
         Ok((Self { requests, condition }, published))
     }
@@ -244,30 +223,6 @@ impl Condition {
     }
 }
 
-impl<E: Engine> Keeper<E> {
-    /// Makes what a group wrote durable: `staged` holds each record's last entry.
-    fn keep(&mut self, view: &View, staged: &HashMap<RecordKey, Entry>) -> Result<(), String> {
-        let kept = catch_unwind(AssertUnwindSafe(|| {
-            let mut manifest = self.manifest.clone();
-            let mut entries = Vec::with_capacity(staged.len() + 1);
-            for (key, entry) in staged {
-                if let Some(before) = view.entry(key) {
-                    self.accountant.remove(&mut manifest, key, before);
-                }
-                self.accountant.add(&mut manifest, key, entry);
-                manifest.revision = manifest.revision.max(entry.revision);
-                entries.push((key.as_str().into(), engine::encode_entry(entry)));
-            }
-            entries.push((MANIFEST_PATH.into(), self.accountant.encode(&manifest).to_vec()));
-            self.engine.write(entries)?;
-            self.manifest_file.write(&self.accountant, &manifest).map_err(|error| error.to_string())?;
-            self.manifest = manifest;
-            Ok(())
-        }));
-        kept.unwrap_or_else(|_| Err("the engine panicked".to_owned()))
-    }
-}
-
 /// What becomes of a decision whose group failed.
 fn unkept(decision: Result<Decided, CommitError>, failure: &str, reason: &str) -> CommitError {
     match decision {
@@ -294,3 +249,6 @@ fn refuse(request: Request) {
         Request::Close(reply) => drop(reply),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,7 @@ mod change_feed;
 mod commit;
 mod engine;
 mod group_commit;
+mod keeper;
 mod manifest;
 mod manifest_file;
 mod memory_store;

@@ -12,7 +12,7 @@ const MODE_BITS: u32 = 0o7777;
 
 /// The lock that keeps a second process away; released when dropped.
 pub(crate) struct StoreLock {
-    _file: File,
+    file: File,
 }
 
 impl StoreLock {
@@ -24,9 +24,19 @@ impl StoreLock {
         let file = options().create(true).open(&path).map_err(|error| failed(&path, error))?;
         close_to_others(&file, FILE_MODE).map_err(|error| failed(&path, error))?;
         match file.try_lock() {
-            Ok(()) => Ok(Self { _file: file }),
+            Ok(()) => Ok(Self { file }),
             Err(fs::TryLockError::WouldBlock) => Err(OpenError::Locked { path }),
             Err(fs::TryLockError::Error(error)) => Err(failed(&path, error)),
+        }
+    }
+}
+
+impl Drop for StoreLock {
+    /// Unlocks by name: closing alone would leave the lock to a child process that was forked a moment ago and has not
+    /// yet closed its copies of our files.
+    fn drop(&mut self) {
+        if let Err(error) = self.file.unlock() {
+            tracing::warn!(%error, "the store's lock file could not be unlocked");
         }
     }
 }

@@ -33,8 +33,8 @@ use tokio::sync::oneshot;
 /// sled's page cache in bytes. Its default is 1 GiB; reads are answered from elsewhere, so it serves writes only.
 const CACHE: u64 = 32 << 20;
 
-/// How long a store that was just closed in this process is waited for: sled's helper threads let go of its file a moment
-/// after the store itself.
+/// How long a store that was just closed in this process is waited for: sled locks its file too, and its helper threads
+/// let go of it a moment after the store itself.
 const LOCK_TRIES: u32 = 100;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
@@ -231,4 +231,114 @@ fn told_by(panic: &(dyn Any + Send)) -> String {
         .or_else(|| panic.downcast_ref::<&str>().copied())
         .unwrap_or("without a word");
     format!("the engine panicked while it was opened: {text}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commit::Write;
+    use crate::engine::{META_PATH, encode_entry, encode_meta};
+    use crate::manifest::tests::TestKey;
+    use crate::stored::{Body, RecordVersion};
+    use crate::view::{Content, Entry};
+
+    const STORE_ID: [u8; 16] = [1; 16];
+
+    fn paths(folder: &Path) -> SledPaths {
+        SledPaths { store: folder.join("store"), manifest: folder.join("manifest") }
+    }
+
+    async fn open(folder: &Path) -> Result<SledStore, OpenError> {
+        SledStore::open(paths(folder), STORE_ID, Arc::new(TestKey([7; 32]))).await
+    }
+
+    fn key(last: u8) -> RecordKey {
+        RecordKey::parse(&format!("key/acme/019eef19-73ef-7ce3-9ea1-fcaa367ebd{last:02x}")).unwrap()
+    }
+
+    /// What somebody writes who knows the format and has the files, but no key.
+    fn entry(version: u64, revision: u64, content: Content) -> Vec<u8> {
+        encode_entry(&Entry { version: RecordVersion::new(version), revision: StoreRevision::new(revision), content })
+    }
+
+    fn live(body: &[u8]) -> Content {
+        Content::Live(body.into())
+    }
+
+    /// A store in which `key(n)` was written as commit n with the body [n], and `key(3)` again as commit 4.
+    async fn a_store(folder: &Path) {
+        let store = open(folder).await.unwrap();
+        for last in 1..=3 {
+            let write = Write::live(key(last), RecordVersion::NEVER, vec![last]);
+            let _durable = store.commit(Commit::new(vec![write])).await.unwrap();
+        }
+        let write = Write::live(key(3), RecordVersion::new(1), vec![3]);
+        let _durable = store.commit(Commit::new(vec![write])).await.unwrap();
+        store.close().await.unwrap();
+    }
+
+    fn tamper(folder: &Path, tampering: impl FnOnce(&sled::Db)) {
+        let sled = Sled::start(&paths(folder).store).unwrap();
+        tampering(&sled.db);
+        sled.db.flush().unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_altered_body_leaves_the_others_serving() {
+        let folder = tempfile::tempdir().unwrap();
+        a_store(folder.path()).await;
+        tamper(folder.path(), |db| {
+            db.insert(key(2).as_str(), entry(1, 2, live(b"altered"))).unwrap();
+        });
+        let store = open(folder.path()).await.unwrap();
+        assert_eq!(store.get(&key(1)).await.unwrap().body, Body::Live(vec![1]));
+        assert_eq!(store.get(&key(2)).await.unwrap().body, Body::Live(b"altered".to_vec()), "its seal will tell");
+        let write = Write::live(key(1), RecordVersion::new(1), vec![5]);
+        assert_eq!(store.commit(Commit::new(vec![write])).await.unwrap().revision().get(), 5);
+    }
+
+    #[tokio::test]
+    async fn records_added_removed_or_set_back_are_told() {
+        type Tampering = fn(&sled::Db);
+        let cases: [(&str, Tampering); 8] = [
+            ("records were lost", |db| drop(db.remove(key(2).as_str()).unwrap())),
+            ("records were lost", |db| drop(db.insert(key(2).as_str(), entry(1, 2, Content::Tombstone)).unwrap())),
+            ("records were lost", |db| drop(db.insert(key(9).as_str(), entry(1, 2, live(b""))).unwrap())),
+            ("its records differ", |db| drop(db.insert(key(9).as_str(), entry(1, 2, Content::Tombstone)).unwrap())),
+            ("its records differ", |db| drop(db.insert(key(3).as_str(), entry(1, 3, live(&[3]))).unwrap())),
+            ("its records differ", |db| drop(db.insert(key(2).as_str(), entry(1, 9, live(&[2]))).unwrap())),
+            ("its first entry or its manifest", |db| drop(db.remove("!manifest").unwrap())),
+            ("its first entry or its manifest", |db| drop(db.remove(META_PATH).unwrap())),
+        ];
+        for (told, tampering) in cases {
+            let folder = tempfile::tempdir().unwrap();
+            a_store(folder.path()).await;
+            tamper(folder.path(), tampering);
+            let error = open(folder.path()).await.err().unwrap();
+            assert!(error.to_string().contains(told), "{told}: {error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_newer_format_is_refused_and_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        a_store(folder.path()).await;
+        let mut newer = encode_meta(&STORE_ID);
+        newer[13] = 2;
+        tamper(folder.path(), |db| drop(db.insert(META_PATH, newer.clone()).unwrap()));
+        for _ in 0..2 {
+            let error = open(folder.path()).await.err().unwrap();
+            assert!(matches!(error, OpenError::NewerFormat { found: 2, known: 1 }), "{error}");
+        }
+        tamper(folder.path(), |db| assert_eq!(db.get(META_PATH).unwrap().unwrap(), newer));
+    }
+
+    #[tokio::test]
+    async fn an_unreadable_record_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        a_store(folder.path()).await;
+        tamper(folder.path(), |db| drop(db.insert(key(2).as_str(), b"short").unwrap()));
+        let error = open(folder.path()).await.err().unwrap();
+        assert!(error.to_string().contains(key(2).as_str()), "{error}");
+    }
 }

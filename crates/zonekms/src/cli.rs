@@ -38,6 +38,12 @@ pub(crate) enum Command {
         #[command(flatten)]
         config: ConfigArgument,
     },
+    /// Accept the store as it is, after its manifest was lost or a backup was put in its place. Keys that were disabled or
+    /// deleted after that backup are back.
+    AdoptStore {
+        #[command(flatten)]
+        config: ConfigArgument,
+    },
     /// Show what a ciphertext says about itself: key, version, sizes. Needs no key.
     Inspect {
         /// The ciphertext in base64, or - to read it from standard input.

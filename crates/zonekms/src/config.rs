@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use kms_crypto::RootKey;
-use kms_http::{ConnectionLimits, RequestLimits};
+use kms_http::{ConnectionLimits, RequestLimits, ZoneEntry};
 use kms_service::CredentialConfig;
 use kms_types::{KeyName, OrganisationName, ZoneName};
 use tokio_rustls::rustls::ServerConfig;
@@ -30,7 +30,7 @@ pub struct Config {
     /// The zone this server is.
     pub zone: ZoneName,
     /// All zones, as `GET /v2/zone` lists them; this server's own is among them.
-    pub zones: Vec<ListedZone>,
+    pub zones: Vec<ZoneEntry>,
     /// Where the API is served.
     pub listen: Listen,
     /// Where health is served, if anywhere.
@@ -45,15 +45,6 @@ pub struct Config {
     pub limits: Limits,
     /// How to log.
     pub log: LogSettings,
-}
-
-/// A zone in the public list of zones.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListedZone {
-    /// The zone's name.
-    pub name: ZoneName,
-    /// The address that clients use for it, such as `https://kms.example.org/v2`.
-    pub api_endpoint: String,
 }
 
 /// The API's listener.

@@ -9,13 +9,13 @@ mod plan;
 use std::sync::Arc;
 
 use kms_crypto::OsEntropy;
-use kms_http::{ConnectionLimits, Handshake};
+use kms_http::{ConnectionLimits, Handshake, ZoneEntry};
 use kms_service::ServiceClock;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::DevArguments;
-use crate::config::{Limits, ListedZone, Transport};
+use crate::config::{Limits, Transport};
 use crate::failure::Failure;
 use crate::logging::{self, LogSettings};
 use crate::root_key::Environment;
@@ -23,7 +23,7 @@ use crate::serve::{bind, runtime};
 use crate::signals::Signals;
 use crate::status::Status;
 use crate::zone_server::{ZonePlan, ZoneServer};
-use crate::{operations, print, process};
+use crate::{operations, print};
 
 use banner::{Banner, env_file};
 use credentials::ApiKey;
@@ -35,13 +35,12 @@ use plan::DevPlan;
 pub(crate) fn dev(arguments: DevArguments, environment: Environment<'_>) -> Result<(), Failure> {
     let plan = DevPlan::new(arguments).map_err(Failure::input)?;
     logging::start(LogSettings::default(), logging::override_filter(environment).as_deref()).map_err(Failure::input)?;
-    process::lock_memory();
     runtime()?.block_on(run(plan))
 }
 
 /// A zone's place on the network.
 struct Door {
-    listed: ListedZone,
+    listed: ZoneEntry,
     listener: TcpListener,
 }
 
@@ -51,7 +50,7 @@ async fn run(plan: DevPlan) -> Result<(), Failure> {
     let doors = open_doors(&plan).await?;
     let lab_listener = bind(plan.lab_address(), "--listen").await?;
     let lab_url = format!("http://{}", lab_listener.local_addr().map_err(Failure::run)?);
-    let zones: Vec<ListedZone> = doors.iter().map(|door| door.listed.clone()).collect();
+    let zones: Vec<ZoneEntry> = doors.iter().map(|door| door.listed.clone()).collect();
 
     let api_key = ApiKey::find_or_make(&directory.credentials(), &OsEntropy).map_err(Failure::run)?;
     let lab_clock = LabClock::restore(directory.lab_clock(), Arc::new(ServiceClock::system())).map_err(Failure::run)?;
@@ -80,6 +79,7 @@ async fn run(plan: DevPlan) -> Result<(), Failure> {
     }
     let kms: Vec<_> = servers.iter().map(|server| server.kms().clone()).collect();
     status.serving(kms.clone());
+    servers.iter().for_each(ZoneServer::announce);
     let lab = Lab::new(lab_clock, kms, zones.clone());
     let router = operations::router(Arc::clone(&status)).merge(lab::router(Arc::clone(&lab)));
     let limits = ConnectionLimits::default();
@@ -112,7 +112,7 @@ async fn open_doors(plan: &DevPlan) -> Result<Vec<Door>, Failure> {
     for (zone, address) in plan.zone_addresses() {
         let listener = bind(address, "--listen").await?;
         let address = listener.local_addr().map_err(Failure::run)?;
-        let listed = ListedZone { name: zone, api_endpoint: format!("http://{address}/v2") };
+        let listed = ZoneEntry { name: zone, api_endpoint: format!("http://{address}/v2") };
         doors.push(Door { listed, listener });
     }
     Ok(doors)

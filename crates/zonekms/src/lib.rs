@@ -5,6 +5,7 @@
 
 pub mod config;
 
+mod adopt;
 mod cli;
 mod dev;
 mod duration;
@@ -63,6 +64,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Dev(arguments) => dev::dev(arguments, environment),
         Command::Serve { config } => serve::serve(&config.file, environment),
         Command::CheckConfig { config } => check_config(&config.file, environment),
+        Command::AdoptStore { config } => print(&adopt::adopt_store(&config.file, environment)?),
         Command::Inspect { ciphertext } => print(&inspect::inspect(&ciphertext, io::stdin().lock())?),
         Command::RootKey(RootKeyCommand::New { file }) => {
             let key = root_key::create_root_key_file(&file, &OsEntropy).map_err(Failure::run)?;

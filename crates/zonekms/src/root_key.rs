@@ -123,9 +123,13 @@ pub(crate) fn create_root_key_file(path: &Path, entropy: &dyn Entropy) -> Result
     end.fill(b'\n');
     hex::encode_to_slice(secret.expose(), digits)
         .map_err(|error| NewRootKeyError::Io { path: path.to_owned(), source: io::Error::other(error) })?;
-    write_new_private_file(path, &text[..]).map_err(|source| match source.kind() {
-        io::ErrorKind::AlreadyExists => NewRootKeyError::Exists(path.to_owned()),
-        _ => NewRootKeyError::Io { path: path.to_owned(), source },
+    write_new_private_file(path, &text[..]).map_err(|source| {
+        let path = path.to_owned();
+        if source.kind() == io::ErrorKind::AlreadyExists {
+            NewRootKeyError::Exists(path)
+        } else {
+            NewRootKeyError::Io { path, source }
+        }
     })?;
     Ok(key)
 }

@@ -57,6 +57,8 @@ async fn run(config: Config) -> Result<(), Failure> {
     let watching = CancellationToken::new();
     if let Some(address) = config.operations {
         let listener = bind(address, "operations.address").await?;
+        let address = listener.local_addr().map_err(Failure::run)?;
+        tracing::info!(%address, "operations listener open");
         let router = operations::router(Arc::clone(&status));
         let limits = ConnectionLimits::default();
         tokio::spawn(kms_http::serve(listener, Handshake::Plain, router, limits, watching.child_token()));
@@ -81,7 +83,7 @@ async fn run(config: Config) -> Result<(), Failure> {
     // It wrapped the keyring, and is not needed again until the next start.
     drop(config.root_key);
     status.serving(vec![server.kms().clone()]);
-    tracing::info!(%zone, %address, "serving");
+    server.announce();
 
     tokio::select! {
         _ = signals.next() => {}

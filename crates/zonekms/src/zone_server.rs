@@ -1,6 +1,7 @@
 //! One zone of this process: its keyring, store, service and front door, started and stopped in order.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use kms_crypto::{Entropy, Keyring, OsEntropy, RootKey};
@@ -13,14 +14,14 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Limits, ListedZone, StoreLocation, Transport};
+use crate::config::{Limits, StoreLocation, Transport};
 use crate::failure::Failure;
 use crate::keyring_file::OpenKeyring;
 
 /// What one zone is made of.
 pub(crate) struct ZonePlan<'a> {
     pub(crate) zone: ZoneName,
-    pub(crate) zones: &'a [ListedZone],
+    pub(crate) zones: &'a [ZoneEntry],
     pub(crate) organisations: Vec<OrganisationConfig>,
     pub(crate) location: &'a StoreLocation,
     pub(crate) root_key: &'a RootKey,
@@ -31,6 +32,7 @@ pub(crate) struct ZonePlan<'a> {
 /// A zone that answers requests.
 pub(crate) struct ZoneServer {
     kms: Kms,
+    address: SocketAddr,
     running: Running,
     serving: JoinHandle<io::Result<()>>,
 }
@@ -57,7 +59,6 @@ impl ZoneServer {
             .map_err(|error| failure(&error))?;
         if let Some(first_start) = first_start {
             first_start.settle().map_err(|error| failure(&error))?;
-            tracing::info!(%zone, "new store made");
         }
 
         let config = KmsConfig {
@@ -69,32 +70,33 @@ impl ZoneServer {
         let parts = Parts { store: Arc::new(store), keyring, entropy, clock: Arc::clone(&plan.clock) };
         let (kms, running) = Kms::start(config, parts).await.map_err(|error| failure(&error))?;
 
-        let listed = plan
-            .zones
-            .iter()
-            .map(|listed| ZoneEntry { name: listed.name.clone(), api_endpoint: listed.api_endpoint.clone() })
-            .collect();
         let wall_clock = {
             let clock = plan.clock;
             Arc::new(move || clock.wall().as_seconds())
         };
-        let router = FrontDoor::new(kms.clone(), listed, plan.limits.requests, wall_clock).into_router();
+        let router = FrontDoor::new(kms.clone(), plan.zones.into(), plan.limits.requests, wall_clock).into_router();
         let handshake = match transport {
             Transport::Tls(config) => Handshake::Tls(TlsAcceptor::from(config)),
             Transport::Plain => Handshake::Plain,
         };
         let connections = plan.limits.connections;
+        let address = listener.local_addr().map_err(|error| failure(&error))?;
         let serving = tokio::spawn(async move {
             // However the listener ends, the rest of the process ends with it.
             let _guard = shutdown.clone().drop_guard();
             kms_http::serve(listener, handshake, router, connections, shutdown).await
         });
-        Ok(Self { kms, running, serving })
+        Ok(Self { kms, address, running, serving })
     }
 
     /// The zone's service.
     pub(crate) fn kms(&self) -> &Kms {
         &self.kms
+    }
+
+    /// Says in the log that the zone is served, and where.
+    pub(crate) fn announce(&self) {
+        tracing::info!(zone = %self.kms.zone_name(), address = %self.address, "serving");
     }
 
     /// After `shutdown`: waits for the requests under way, finishes changes, closes the store, wipes keys.
@@ -111,7 +113,7 @@ impl ZoneServer {
 }
 
 /// The store's manifest is authenticated under the keyring's manifest key.
-struct ManifestTags(Keyring);
+pub(crate) struct ManifestTags(pub(crate) Keyring);
 
 impl ManifestKey for ManifestTags {
     fn tag(&self, parts: &[&[u8]]) -> [u8; 32] {

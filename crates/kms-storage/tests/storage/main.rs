@@ -1,5 +1,12 @@
 //! Every test of the stores that needs files or processes, and the conformance suite for all back ends.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a failed test panics, and long ones tell figures"
+)]
+
 mod conformance;
 mod crash;
 mod damage;

@@ -108,7 +108,12 @@ async fn play<S: Store>(mut store: S, steps: Vec<Step>, reopen: impl AsyncFn(S) 
     store.close().await.unwrap();
 }
 
+fn config(cases: u32) -> ProptestConfig {
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+}
+
 proptest! {
+    #![proptest_config(config(256))]
     #[test]
     fn memory_agrees_with_a_map(steps in vec(step(), 1..60)) {
         Runtime::new().unwrap().block_on(play(MemoryStore::new(), steps, async |store| store));
@@ -116,7 +121,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(config(24))]
     #[test]
     fn sled_agrees_with_a_map(steps in vec(step(), 1..60)) {
         let folder = tempfile::tempdir().unwrap();

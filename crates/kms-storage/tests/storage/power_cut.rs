@@ -4,7 +4,7 @@ use crate::loop_disk::LoopDisk;
 use crate::support::Seeded;
 use crate::workload::{Child, State, TASKS, check, under_strace};
 use rustix::process::{Pid, Signal, kill_process};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::thread;
 use std::time::Duration;
@@ -104,6 +104,8 @@ fn every_answer_follows_the_syncs_it_needs() {
         }
     }
     assert_eq!(answers, COMMITS);
+    println!("{answers} answers, {} files made on the way", safety.files_made);
+    assert!(safety.files_made > 2, "no new file was seen");
 }
 
 /// What the calls so far have left unsafe.
@@ -113,7 +115,9 @@ struct Safety {
     log_unsynced: bool,
     manifest_written: bool,
     manifest_unsynced: bool,
-    new_files: Vec<String>,
+    /// Files made and directories whose entries changed since they were synced.
+    unsynced: BTreeSet<String>,
+    files_made: usize,
 }
 
 impl Safety {
@@ -121,25 +125,31 @@ impl Safety {
         let is = |name: &str, path: &str| call.starts_with(name) && call.contains(path);
         if is("pwrite64", "/store/db>") {
             (self.log_written, self.log_unsynced) = (true, true);
-        } else if is("fsync", "/store/db>") {
-            self.log_unsynced = false;
         } else if is("pwrite64", "/manifest>") {
             assert!(!self.log_unsynced, "the manifest file runs ahead of the log");
             (self.manifest_written, self.manifest_unsynced) = (true, true);
         } else if is("fdatasync", "/manifest>") {
             self.manifest_unsynced = false;
-        } else if is("openat", "/store/blobs/") && call.contains("O_CREAT") {
-            let (_, opened) = call.rsplit_once(" = ").unwrap();
-            self.new_files.push(opened.split_once('<').unwrap().1.to_owned());
-        } else if call.starts_with("fsync") {
-            self.new_files.retain(|file| !call.contains(file.as_str()));
+        } else if (is("openat", "O_CREAT") || call.starts_with("rename")) && call.contains("/store/") {
+            // The last quoted path is the one that appears.
+            let path = call.split('"').skip(1).step_by(2).last().unwrap();
+            if !path.ends_with("generating") {
+                self.unsynced.insert(path.to_owned());
+            }
+            self.unsynced.insert(path.rsplit_once('/').unwrap().0.to_owned());
+            self.files_made += 1;
+        } else if call.starts_with("fsync")
+            && let Some(path) = call.split(['<', '>']).nth(1)
+        {
+            self.log_unsynced &= !path.ends_with("/store/db");
+            self.unsynced.remove(path);
         }
     }
 
     fn check(&mut self) {
         assert!(self.log_written && self.manifest_written, "an answer without a write");
         assert!(!self.log_unsynced && !self.manifest_unsynced, "an answer before the sync");
-        assert_eq!(self.new_files, Vec::<String>::new(), "an answer before the sync of new files");
+        assert!(self.unsynced.is_empty(), "an answer before the sync of {:?}", self.unsynced);
         (self.log_written, self.manifest_written) = (false, false);
     }
 }

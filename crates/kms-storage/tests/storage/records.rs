@@ -218,6 +218,7 @@ fn bytes_that_are_no_record_are_refused() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
     /// Whatever is read is written back the same, or refused; nothing panics.
     #[test]
     fn altered_records_are_read_or_refused(sample in 0..5_usize, at: prop::sample::Index, byte: u8) {

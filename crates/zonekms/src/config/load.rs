@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use axum::http::Uri;
+use kms_http::ZoneEntry;
 use kms_types::ZoneName;
 use toml::de::DeTable;
 use zeroize::Zeroizing;
@@ -12,7 +13,7 @@ use zeroize::Zeroizing;
 use super::organisations::{read_credential_name, read_organisations};
 use super::report::Report;
 use super::section::{Section, Text};
-use super::{Config, Limits, ListedZone, Listen, LoadedRootKey, StoreLocation, Transport};
+use super::{Config, Limits, Listen, LoadedRootKey, StoreLocation, Transport};
 use crate::logging::{LogFormat, LogLevel, LogSettings};
 use crate::root_key::{Environment, RootKeySource};
 use crate::tls;
@@ -21,13 +22,13 @@ use crate::tls;
 ///
 /// # Errors
 /// The report with every fault, when there is one.
-pub fn load(file: &Path, environment: Environment<'_>) -> Result<(Config, Report), Report> {
+pub fn load(file: &Path, environment: Environment<'_>) -> Result<(Config, Report), Box<Report>> {
     let text = match std::fs::read_to_string(file) {
         Ok(text) => Zeroizing::new(text),
         Err(error) => {
             let mut report = Report::new(file, "");
             report.fault(None, error.to_string());
-            return Err(report);
+            return Err(Box::new(report));
         }
     };
     let mut report = Report::new(file, &text);
@@ -40,7 +41,7 @@ pub fn load(file: &Path, environment: Environment<'_>) -> Result<(Config, Report
     let config = read(Section::root(&document), &source, &mut report);
     match config {
         Some(config) if report.is_clean() => Ok((config, report)),
-        Some(_) | None => Err(report),
+        Some(_) | None => Err(Box::new(report)),
     }
 }
 
@@ -84,8 +85,8 @@ fn read(mut root: Section<'_>, source: &Source<'_>, report: &mut Report) -> Opti
     })
 }
 
-fn read_zones(root: &mut Section<'_>, report: &mut Report) -> Vec<ListedZone> {
-    let mut zones: Vec<ListedZone> = Vec::new();
+fn read_zones(root: &mut Section<'_>, report: &mut Report) -> Vec<ZoneEntry> {
+    let mut zones: Vec<ZoneEntry> = Vec::new();
     let sections = root.sections("zones", report);
     if sections.is_empty() {
         root.missing("[[zones]]", report);
@@ -102,7 +103,7 @@ fn read_zones(root: &mut Section<'_>, report: &mut Report) -> Vec<ListedZone> {
         }
         // A zone with a wrong endpoint still counts as listed, or its fault would cause others.
         if let Some(name) = name {
-            zones.push(ListedZone { name, api_endpoint: endpoint.unwrap_or_default() });
+            zones.push(ZoneEntry { name, api_endpoint: endpoint.unwrap_or_default() });
         }
     }
     zones

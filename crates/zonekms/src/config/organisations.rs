@@ -4,20 +4,21 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use kms_crypto::SecretBytes;
+use kms_http::ZoneEntry;
 use kms_service::CredentialConfig;
 use kms_types::{KeyName, OrganisationName, ZoneName};
 use zeroize::Zeroizing;
 
+use super::Organisation;
 use super::load::Source;
 use super::report::Report;
 use super::section::{Section, Text};
-use super::{ListedZone, Organisation};
 use crate::private_files::{Guard, is_readable_by_others, read_secret};
 
 /// Reads `[[organisation]]` and the API keys in it.
 pub(super) fn read_organisations(
     root: &mut Section<'_>,
-    zones: &[ListedZone],
+    zones: &[ZoneEntry],
     source: &Source<'_>,
     report: &mut Report,
 ) -> Vec<Organisation> {
@@ -53,7 +54,7 @@ pub(super) fn read_organisations(
 
 fn read_api_key(
     mut section: Section<'_>,
-    zones: &[ListedZone],
+    zones: &[ZoneEntry],
     owner: &str,
     owners: &mut BTreeMap<String, String>,
     source: &Source<'_>,
@@ -79,7 +80,7 @@ fn read_api_key(
     CredentialConfig::new(id.as_str(), secret, zones).map_err(|error| id.fault(report, error)).ok()
 }
 
-fn read_known_zone(text: &Text<'_>, zones: &[ListedZone], report: &mut Report) -> Option<ZoneName> {
+fn read_known_zone(text: &Text<'_>, zones: &[ZoneEntry], report: &mut Report) -> Option<ZoneName> {
     let name: ZoneName = text.parse(report)?;
     if !zones.iter().any(|zone| zone.name == name) {
         text.fault(report, format!("{name} is not in the list of zones ([[zones]])"));

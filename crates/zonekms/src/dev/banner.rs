@@ -4,14 +4,14 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
+use kms_http::ZoneEntry;
 use zeroize::Zeroizing;
 
 use super::credentials::ApiKey;
-use crate::config::ListedZone;
 use crate::duration::show_duration;
 
 /// What a shell sources to reach the lab. The first zone is the one it names.
-pub(super) fn env_file(api_key: &ApiKey, zones: &[ListedZone], lab_url: &str) -> Zeroizing<String> {
+pub(super) fn env_file(api_key: &ApiKey, zones: &[ZoneEntry], lab_url: &str) -> Zeroizing<String> {
     let mut text = Zeroizing::new(String::with_capacity(1_024));
     text.push_str("# Written by `zonekms dev` at every start.\n");
     let mut export = |name: &str, value: &str| {
@@ -32,7 +32,7 @@ pub(super) fn env_file(api_key: &ApiKey, zones: &[ListedZone], lab_url: &str) ->
 /// The lines on standard output once everything listens.
 pub(super) struct Banner<'a> {
     pub(super) data_dir: &'a Path,
-    pub(super) zones: &'a [ListedZone],
+    pub(super) zones: &'a [ZoneEntry],
     pub(super) lab_url: &'a str,
     pub(super) offset: Duration,
 }
@@ -66,14 +66,14 @@ const NEXT: &str = r#"
     python3 - <<'EOF'
     import os
     from exoscale.api.v2 import Client
-    kms = Client(os.environ["EXOSCALE_API_KEY"], os.environ["EXOSCALE_API_SECRET"],
-                 url=os.environ["EXOSCALE_API_ENDPOINT"])
-    key = kms.create_kms_key(name="k2", description="", usage="encrypt-decrypt", multi_zone=False)
+    env = os.environ
+    kms = Client(env["EXOSCALE_API_KEY"], env["EXOSCALE_API_SECRET"], url=env["EXOSCALE_API_ENDPOINT"])
+    key = kms.create_kms_key(name="k2")
     print(kms.generate_data_key(id=key["id"]))
     EOF
 
-    curl $EXOSCALE_API_ENDPOINT/zone
-    curl -d '{"advance":"365d"}' $ZONEKMS_LAB/lab/clock
+    curl "$EXOSCALE_API_ENDPOINT/zone"
+    curl -d '{"advance":"365d"}' "$ZONEKMS_LAB/lab/clock"
 "#;
 
 /// A path as one word of a shell.

@@ -11,12 +11,12 @@ use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{get, post};
+use kms_http::ZoneEntry;
 use kms_service::{Kms, ServiceClock};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tokio::sync::Mutex;
 
-use crate::config::ListedZone;
 use crate::duration::{InvalidDuration, parse_duration};
 use crate::operations::answer;
 use crate::private_files::replace_private_file;
@@ -93,13 +93,13 @@ impl LabClock {
 pub(super) struct Lab {
     clock: LabClock,
     zones: Vec<Kms>,
-    listed: Vec<ListedZone>,
+    listed: Vec<ZoneEntry>,
     /// One move at a time, from the file to the end of the work then due.
     moving: Mutex<()>,
 }
 
 impl Lab {
-    pub(super) fn new(clock: LabClock, zones: Vec<Kms>, listed: Vec<ListedZone>) -> Arc<Self> {
+    pub(super) fn new(clock: LabClock, zones: Vec<Kms>, listed: Vec<ZoneEntry>) -> Arc<Self> {
         Arc::new(Self { clock, zones, listed, moving: Mutex::new(()) })
     }
 

@@ -27,7 +27,7 @@ fn place(config: &str) -> (tempfile::TempDir, PathBuf) {
     (directory, file)
 }
 
-fn report(config: &str) -> Report {
+fn report(config: &str) -> Box<Report> {
     let (_directory, file) = place(config);
     match load(&file, &|_| None) {
         Ok(_) => panic!("accepted:\n{config}"),

@@ -1,5 +1,8 @@
 //! The program and its configuration, from outside.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod config_files;
+mod dev;
 mod inspect;
 mod program;
+mod serve;

@@ -1,6 +1,16 @@
-//! Runs the real program.
+//! Runs the real program, and talks to it.
 
-use std::process::{Command, Output, Stdio};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+/// How long anything in these tests may take before it counts as hanging.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The program with these arguments, and nothing of the test's environment that it would read.
 pub(crate) fn zonekms(arguments: &[&str]) -> Command {
@@ -17,4 +27,95 @@ pub(crate) fn run(arguments: &[&str]) -> Output {
 /// What it wrote, as text.
 pub(crate) fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
+}
+
+/// A server that logs JSON; killed when dropped.
+pub(crate) struct Server {
+    child: Child,
+    log: BufReader<ChildStderr>,
+}
+
+impl Server {
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap());
+        Self { child, log }
+    }
+
+    /// Reads the log up to the event with `message`.
+    pub(crate) fn wait_for(&mut self, message: &str) -> Value {
+        let mut seen = String::new();
+        loop {
+            let mut line = String::new();
+            if self.log.read_line(&mut line).unwrap() == 0 {
+                panic!("the server ended before {message:?}:\n{seen}");
+            }
+            let event: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("not JSON: {line}"));
+            if event["message"] == message {
+                return event;
+            }
+            seen.push_str(&line);
+        }
+    }
+
+    /// Reads the log to the end of a server that fails to start. An event with `message` says that it did not fail.
+    pub(crate) fn end_without(&mut self, message: &str) -> String {
+        let mut log = String::new();
+        while self.log.read_line(&mut log).unwrap() != 0 {
+            assert!(!log.contains(message), "the server started:\n{log}");
+        }
+        assert_eq!(self.child.wait().unwrap().code(), Some(1), "{log}");
+        log
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits for the end; the exit status and what was left of the log.
+    pub(crate) fn end(&mut self) -> (ExitStatus, String) {
+        let mut rest = String::new();
+        self.log.read_to_string(&mut rest).unwrap();
+        (self.child.wait().unwrap(), rest)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The address an event names.
+pub(crate) fn address(event: &Value) -> SocketAddr {
+    event["address"].as_str().unwrap().parse().unwrap()
+}
+
+/// Sends one request and reads the answer: its status and body.
+pub(crate) fn http(address: SocketAddr, method: &str, target: &str, body: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let length = body.len();
+    let request = format!(
+        "{method} {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, body.to_owned())
+}
+
+/// Waits until the file is there, and reads it.
+pub(crate) fn read_when_there(path: &Path) -> String {
+    const PAUSE: Duration = Duration::from_millis(10);
+    for _ in 0..PATIENCE.as_millis() / PAUSE.as_millis() {
+        if let Ok(content) = std::fs::read_to_string(path) {
+            return content;
+        }
+        std::thread::sleep(PAUSE);
+    }
+    panic!("{} did not appear", path.display());
 }

@@ -1,0 +1,318 @@
+//! Deadlines, limits and the end of connections, on real sockets.
+
+use crate::client::{Answer, Client, PATIENCE};
+use crate::zone::{ACME, Zone};
+use axum::Router;
+use axum::routing::get;
+use kms_http::{ConnectionLimits, Handshake, RequestLimits, serve};
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+pub(crate) struct Setup {
+    pub(crate) limits: ConnectionLimits,
+    pub(crate) request_timeout: Duration,
+    pub(crate) handshake: Handshake,
+    pub(crate) router: Option<Router>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        let request_timeout = RequestLimits::default().request_timeout;
+        Self { limits: ConnectionLimits::default(), request_timeout, handshake: Handshake::Plain, router: None }
+    }
+}
+
+/// A server on a free port of loopback; stops when dropped.
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    pub(crate) zone: Zone,
+    shutdown: CancellationToken,
+    serving: Option<JoinHandle<std::io::Result<()>>>,
+}
+
+pub(crate) async fn running(setup: Setup) -> Server {
+    let limits = RequestLimits { request_timeout: setup.request_timeout, ..RequestLimits::default() };
+    let zone = Zone::with(limits, 1000).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let shutdown = CancellationToken::new();
+    let router = setup.router.unwrap_or_else(|| zone.router.clone());
+    let serving = Some(tokio::spawn(serve(listener, setup.handshake, router, setup.limits, shutdown.clone())));
+    Server { address, zone, shutdown, serving }
+}
+
+impl Server {
+    pub(crate) async fn client(&self) -> Client<tokio::net::TcpStream> {
+        Client::connect(self.address).await
+    }
+
+    async fn ended(&mut self) {
+        let serving = self.serving.take().expect("a server ends once");
+        timeout(PATIENCE, serving).await.expect("the server did not end").unwrap().unwrap();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}
+
+const ZONES: &[u8] = b"GET /v2/zone HTTP/1.1\r\nHost: a\r\n\r\n";
+
+fn short() -> ConnectionLimits {
+    ConnectionLimits {
+        header_timeout: Duration::from_millis(300),
+        idle_timeout: Duration::from_millis(1500),
+        ..ConnectionLimits::default()
+    }
+}
+
+#[tokio::test]
+async fn a_connection_serves_request_after_request() {
+    let server = running(Setup::default()).await;
+    let mut client = server.client().await;
+    let created = client.call(&ACME.request("POST", "/v2/kms-key", r#"{"name":"k1"}"#)).await;
+    assert_eq!(created.status, 200);
+    let id = created.json()["id"].as_str().unwrap().to_owned();
+    let large = format!(r#"{{"plaintext":"{}"}}"#, "A".repeat(87_380));
+    for body in [r#"{"plaintext":""}"#, &large, "", &large] {
+        let answer = client.call(&ACME.request("POST", &format!("/v2/kms-key/{id}/encrypt"), body)).await;
+        assert_eq!(answer.status, if body.is_empty() { 400 } else { 200 }, "{}", answer.text());
+    }
+    assert!(client.call(ZONES).await.header("date").is_some());
+}
+
+#[tokio::test]
+async fn pipelined_requests_are_answered_in_order() {
+    let server = running(Setup::default()).await;
+    let mut client = server.client().await;
+    let first = ACME.request("POST", "/v2/kms-key", r#"{"name":"k1"}"#);
+    let second = ACME.request("POST", "/v2/kms-key", r#"{"name":"k1"}"#);
+    client.send(&[&first[..], &second, ZONES].concat()).await;
+    let mut statuses = Vec::new();
+    for _ in 0..3 {
+        statuses.push(client.answer().await.unwrap().status);
+    }
+    assert_eq!(statuses, [200, 409, 200]);
+}
+
+#[tokio::test]
+async fn half_open_connections_are_closed_by_their_deadline_while_others_are_served() {
+    let server = running(Setup { limits: short(), ..Setup::default() }).await;
+    let begun = Instant::now();
+    let mut silent = Vec::new();
+    let mut halfway = Vec::new();
+    for _ in 0..100 {
+        silent.push(server.client().await);
+        let mut client = server.client().await;
+        client.send(b"GET /v2/zone HTTP/1.1\r\nHo").await;
+        halfway.push(client);
+    }
+    assert_eq!(server.client().await.call(ZONES).await.status, 200);
+    for client in &mut halfway {
+        assert!(client.is_closed().await);
+    }
+    assert!(begun.elapsed() >= Duration::from_millis(300));
+    for client in &mut silent {
+        assert!(client.is_closed().await);
+    }
+    assert!(begun.elapsed() >= Duration::from_millis(1500));
+    assert!(begun.elapsed() < Duration::from_secs(10));
+}
+
+#[tokio::test]
+async fn a_head_that_trickles_in_is_cut_off() {
+    let server = running(Setup { limits: short(), ..Setup::default() }).await;
+    let mut client = server.client().await;
+    let begun = Instant::now();
+    let mut trickle = tokio::time::interval(Duration::from_millis(50));
+    client.send(b"GET /v2/zone HTTP/1.1\r\nX: ").await;
+    let trickling = async {
+        loop {
+            trickle.tick().await;
+            if timeout(Duration::from_millis(1), client.is_closed()).await == Ok(true) {
+                break;
+            }
+            client.send(b"a").await;
+        }
+    };
+    timeout(PATIENCE, trickling).await.expect("a slow head held its connection");
+    assert!(begun.elapsed() < Duration::from_millis(1500), "by the idle deadline, not the head's");
+}
+
+#[tokio::test]
+async fn an_idle_connection_outlives_the_deadline_of_heads() {
+    let server = running(Setup { limits: short(), ..Setup::default() }).await;
+    let mut client = server.client().await;
+    assert_eq!(client.call(ZONES).await.status, 200);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(client.call(ZONES).await.status, 200);
+    assert!(client.is_closed().await);
+}
+
+#[tokio::test]
+async fn a_slow_body_gets_a_408() {
+    let server = running(Setup { request_timeout: Duration::from_millis(200), ..Setup::default() }).await;
+    let mut client = server.client().await;
+    let answer = client.call(b"POST /v2/kms-key HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n{").await;
+    assert_eq!(answer.told(), (408, "Request Timeout".into()));
+    assert_eq!(answer.header("connection"), Some("close"));
+    assert!(client.is_closed().await);
+}
+
+#[tokio::test]
+async fn an_announced_body_over_the_limit_is_refused_before_it_comes() {
+    let server = running(Setup::default()).await;
+    let mut client = server.client().await;
+    let head = b"POST /v2/kms-key HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 1073741824\r\n\r\n";
+    let answer = client.call(head).await;
+    assert_eq!(answer.told(), (413, "Payload Too Large".into()));
+    assert_eq!(answer.json()["detail"], "the request body is larger than 125952 bytes");
+}
+
+#[tokio::test]
+async fn a_client_that_is_still_sending_sees_why_it_was_refused() {
+    let server = running(Setup::default()).await;
+    let length = "POST /v2/kms-key HTTP/1.1\r\nHost: a\r\nContent-Length: 2000000\r\n\r\n";
+    let chunked = "POST /v2/kms-key HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1e8480\r\n";
+    for head in [length, chunked] {
+        let mut client = server.client().await;
+        client.send(head.as_bytes()).await;
+        for _ in 0..40 {
+            client.send(&[b' '; 50_000]).await;
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        assert_eq!(client.answer().await.map(|answer| answer.status), Some(413), "{head}");
+    }
+}
+
+#[tokio::test]
+async fn heads_over_their_limits_get_a_431() {
+    let server = running(Setup::default()).await;
+    for head in [
+        format!("GET /v2/zone HTTP/1.1\r\nX: {}\r\n\r\n", "a".repeat(16 * 1024)),
+        format!("GET /v2/zone HTTP/1.1\r\nX: {}\r\n\r\n", "a".repeat(1_000_000)),
+        format!("GET /v2/zone HTTP/1.1\r\n{}\r\n", "X: 1\r\n".repeat(101)),
+    ] {
+        let mut client = server.client().await;
+        client.send(head.as_bytes()).await;
+        assert_eq!(client.answer().await.map(|answer| answer.status), Some(431));
+    }
+    let mut client = server.client().await;
+    let fits = format!("GET /v2/zone HTTP/1.1\r\nX: {}\r\n\r\n", "a".repeat(16_000));
+    assert_eq!(client.call(fits.as_bytes()).await.status, 200);
+}
+
+#[tokio::test]
+async fn connections_over_the_limit_wait_for_a_place() {
+    let limits = ConnectionLimits { connections: 2, ..ConnectionLimits::default() };
+    let server = running(Setup { limits, ..Setup::default() }).await;
+    let mut first = server.client().await;
+    let mut second = server.client().await;
+    assert_eq!((first.call(ZONES).await.status, second.call(ZONES).await.status), (200, 200));
+    let mut third = server.client().await;
+    third.send(ZONES).await;
+    assert!(timeout(Duration::from_millis(200), third.answer()).await.is_err(), "served over the limit");
+    drop(first);
+    assert_eq!(third.answer().await.map(|answer| answer.status), Some(200));
+}
+
+#[tokio::test]
+async fn an_offer_to_upgrade_is_answered_as_if_it_was_not_made() {
+    let server = running(Setup::default()).await;
+    let mut client = server.client().await;
+    let offer = b"GET /v2/zone HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nContent-Length: 0\r\nHost: a\r\n\
+        HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA\r\nUpgrade: h2c\r\n\r\n";
+    for _ in 0..2 {
+        assert_eq!(client.call(offer).await.status, 200);
+    }
+    let mut prior_knowledge = server.client().await;
+    prior_knowledge.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+    assert_ne!(prior_knowledge.answer().await.map(|answer| answer.status), Some(200));
+}
+
+/// A router whose one answer waits until it is told.
+fn waiting() -> (Router, oneshot::Receiver<()>, oneshot::Sender<()>) {
+    let (begin, begun) = oneshot::channel();
+    let (finish, finished) = oneshot::channel();
+    let once = std::sync::Arc::new(std::sync::Mutex::new(Some((begin, finished))));
+    let wait = move || {
+        let taken = once.lock().unwrap().take();
+        async move {
+            if let Some((begin, finished)) = taken {
+                begin.send(()).unwrap();
+                let _ = finished.await;
+            }
+            "done"
+        }
+    };
+    (Router::new().route("/", get(wait)), begun, finish)
+}
+
+#[tokio::test]
+async fn a_shutdown_waits_for_the_request_in_flight() {
+    let (router, begun, finish) = waiting();
+    let mut server = running(Setup { router: Some(router), ..Setup::default() }).await;
+    let mut idle = server.client().await;
+    let mut busy = server.client().await;
+    busy.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    begun.await.unwrap();
+    server.shutdown.cancel();
+    assert!(idle.is_closed().await);
+    finish.send(()).unwrap();
+    let answer = busy.answer().await.unwrap();
+    assert_eq!(answer.text(), "done");
+    assert!(busy.is_closed().await);
+    server.ended().await;
+    assert!(tokio::net::TcpStream::connect(server.address).await.is_err());
+}
+
+#[tokio::test]
+async fn a_shutdown_ends_when_its_grace_is_over() {
+    let (router, begun, _never_finished) = waiting();
+    let limits = ConnectionLimits { shutdown_grace: Duration::from_millis(200), ..ConnectionLimits::default() };
+    let mut server = running(Setup { router: Some(router), limits, ..Setup::default() }).await;
+    let mut client = server.client().await;
+    client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    begun.await.unwrap();
+    server.shutdown.cancel();
+    server.ended().await;
+    assert!(client.answer().await.is_none());
+}
+
+#[tokio::test]
+async fn a_request_in_flight_outlives_the_deadlines_around_it() {
+    let (router, begun, finish) = waiting();
+    let server = running(Setup { router: Some(router), limits: short(), ..Setup::default() }).await;
+    let mut client = server.client().await;
+    // The beginning of the next head is there already: its deadline must not end the request before it.
+    client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HT").await;
+    begun.await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1800)).await;
+    finish.send(()).unwrap();
+    assert_eq!(client.answer().await.map(|answer: Answer| answer.text()), Some("done".into()));
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_does_not_cancel_its_change() {
+    let server = running(Setup::default()).await;
+    let mut client = server.client().await;
+    client.send(&ACME.request("POST", "/v2/kms-key", r#"{"name":"left"}"#)).await;
+    drop(client);
+    let mut other = server.client().await;
+    let mut seen = false;
+    for _ in 0..200 {
+        seen = other.call(&ACME.request("GET", "/v2/kms-key", "")).await.text().contains("\"left\"");
+        if seen {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(seen);
+}

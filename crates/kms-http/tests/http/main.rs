@@ -1,0 +1,14 @@
+//! The front door before the real service over the in-memory store: through its router, and through sockets.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod answers;
+mod client;
+mod connections;
+mod framing;
+mod fuzz;
+mod logs;
+mod problems;
+mod signatures;
+mod tls;
+mod zone;

@@ -1,0 +1,148 @@
+//! A zone to test on: service, front door and clocks.
+
+use crate::client::{Answer, Credential};
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use http::Request;
+use kms_crypto::{Keyring, SecretBytes};
+use kms_http::{FrontDoor, RequestLimits, ZoneEntry};
+use kms_service::{CredentialConfig, Kms, KmsConfig, OrganisationConfig, Parts, Running, ServiceClock};
+use kms_storage::{MemoryStore, Store};
+use kms_testkit::{FakeTime, FaultyStore, SeededEntropy};
+use kms_types::Timestamp;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+use tower::ServiceExt;
+
+/// The time at which requests are signed and checked.
+pub(crate) const NOW: i64 = 1_893_455_900;
+
+pub(crate) const ACME: Credential = Credential { id: "EXOacme", secret: "a secret that is long enough" };
+pub(crate) const ACME_SECOND: Credential = Credential { id: "EXOacme2", secret: "a second that is long enough" };
+pub(crate) const OTHER: Credential = Credential { id: "EXOother", secret: "another that is long enough" };
+/// Allowed in another zone only.
+pub(crate) const ELSEWHERE: Credential = Credential { id: "EXOelsewhere", secret: "elsewhere that is long enough" };
+
+pub(crate) struct Zone {
+    pub(crate) router: Router,
+    pub(crate) store: Arc<FaultyStore>,
+    pub(crate) entropy: Arc<SeededEntropy>,
+    pub(crate) time: FakeTime,
+    /// Seconds since 1970 for signatures; `i64::MIN` makes the clock panic.
+    pub(crate) wall: Arc<AtomicI64>,
+    _running: Running,
+}
+
+impl Zone {
+    pub(crate) async fn start() -> Self {
+        Self::with(RequestLimits::default(), 1000).await
+    }
+
+    pub(crate) async fn with(limits: RequestLimits, keys_per_organisation: u32) -> Self {
+        let time = FakeTime::at(Timestamp::from_nanos(1_790_000_000_123_456_789));
+        let store = Arc::new(FaultyStore::new(Arc::new(MemoryStore::new())));
+        let entropy = Arc::new(SeededEntropy::new(7));
+        let parts = Parts {
+            store: Arc::clone(&store) as Arc<dyn Store>,
+            keyring: Keyring::generate(&SeededEntropy::new(1)).unwrap(),
+            entropy: Arc::clone(&entropy) as Arc<_>,
+            clock: Arc::new(ServiceClock::new(Box::new(time.clone()))),
+        };
+        let credential = |credential: Credential, zone: Option<&str>| {
+            let zones = zone.map(|zone| vec![zone.parse().unwrap()]);
+            CredentialConfig::new(credential.id, SecretBytes::copy_from(credential.secret.as_bytes()), zones).unwrap()
+        };
+        let vectors = [
+            Credential { id: "EXOb03c1e7fd2a8f5d0c1d2e3f4", secret: "kmsTestSecret_0123456789abcdefghijklmnopq" },
+            Credential { id: "EXOtestkey", secret: "test-secret-not-real" },
+        ];
+        let config = KmsConfig {
+            zone: "ch-gva-2".parse().unwrap(),
+            zones: vec!["ch-gva-2".parse().unwrap(), "de-fra-1".parse().unwrap()],
+            organisations: vec![
+                OrganisationConfig {
+                    name: "acme".parse().unwrap(),
+                    default_key: None,
+                    credentials: vec![
+                        credential(ACME, Some("ch-gva-2")),
+                        credential(ACME_SECOND, None),
+                        credential(ELSEWHERE, Some("de-fra-1")),
+                    ],
+                },
+                OrganisationConfig {
+                    name: "other".parse().unwrap(),
+                    default_key: Some("other-default".parse().unwrap()),
+                    credentials: vec![credential(OTHER, None)],
+                },
+                OrganisationConfig {
+                    name: "vectors".parse().unwrap(),
+                    default_key: None,
+                    credentials: vectors.into_iter().map(|vector| credential(vector, None)).collect(),
+                },
+            ],
+            keys_per_organisation,
+        };
+        let (kms, running) = match Kms::start(config, parts).await {
+            Ok(started) => started,
+            Err(cause) => panic!("the zone did not start: {cause}"),
+        };
+        let zone = |name: &str, port: u16| ZoneEntry {
+            name: name.parse().unwrap(),
+            api_endpoint: format!("http://127.0.0.1:{port}/v2"),
+        };
+        let wall = Arc::new(AtomicI64::new(NOW));
+        let clock = Arc::clone(&wall);
+        let wall_clock = Arc::new(move || match clock.load(Ordering::Relaxed) {
+            i64::MIN => panic!("no clock, on purpose"),
+            now => now,
+        });
+        let zones = Arc::new([zone("ch-gva-2", 8080), zone("de-fra-1", 8081)]);
+        let router = FrontDoor::new(kms, zones, limits, wall_clock).into_router();
+        Self { router, store, entropy, time, wall, _running: running }
+    }
+
+    /// Sends a request through the router, without a socket.
+    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (head, body) = response.into_parts();
+        let body = to_bytes(body, usize::MAX).await.unwrap().to_vec();
+        Answer { status: head.status.as_u16(), headers: head.headers, body }
+    }
+
+    /// Sends a signed request through the router.
+    pub(crate) async fn call(&self, method: &str, target: &str, body: &str) -> Answer {
+        self.call_as(ACME, method, target, body).await
+    }
+
+    pub(crate) async fn call_as(&self, credential: Credential, method: &str, target: &str, body: &str) -> Answer {
+        let authorization = credential.authorization(method, target, body.as_bytes(), NOW + 600);
+        let request = Request::builder().method(method).uri(target).header("authorization", authorization);
+        self.send(request.body(Body::from(body.to_owned())).unwrap()).await
+    }
+
+    /// Makes a key and tells its id.
+    pub(crate) async fn create(&self, name: &str) -> String {
+        let answer = self.call("POST", "/v2/kms-key", &format!("{{\"name\":\"{name}\"}}")).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Calls an operation on a key.
+    pub(crate) async fn on(&self, id: &str, action: &str, body: &str) -> Answer {
+        self.call("POST", &format!("/v2/kms-key/{id}/{action}"), body).await
+    }
+
+    /// Everything that callers can see of all keys.
+    pub(crate) async fn visible_state(&self) -> String {
+        let mut state = String::new();
+        for credential in [ACME, OTHER] {
+            state += &self.call_as(credential, "GET", "/v2/kms-key", "").await.text();
+        }
+        state
+    }
+
+    pub(crate) fn days_pass(&self, days: u64) {
+        self.time.run(Duration::from_secs(days * 86_400));
+    }
+}
