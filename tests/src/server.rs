@@ -183,22 +183,36 @@ impl Dev {
     /// Starts the lab and waits until it is ready.
     #[must_use]
     pub fn start(&self) -> Server {
-        let environment = self.directory.join("dev.env");
-        let _ = fs::remove_file(&environment);
+        match self.try_start() {
+            Ok(server) => server,
+            Err(process) => panic!("the server ended before it was ready; log:\n{}", process.log()),
+        }
+    }
+
+    /// Starts the lab and waits until it is ready or has ended by itself; a server that does neither fails the test.
+    ///
+    /// # Errors
+    /// The process that has ended.
+    pub fn try_start(&self) -> Result<Server, Process> {
+        let file = self.directory.join("dev.env");
+        let _ = fs::remove_file(&file);
         let mut process = self.spawn();
-        let found = wait_for(START_LIMIT, || {
-            if let Some(status) = process.ends_within(Duration::ZERO) {
-                panic!("the server ended with {status}; log:\n{}", process.log());
+        let ready = wait_for(START_LIMIT, || {
+            if process.ends_within(Duration::ZERO).is_some() {
+                return Some(None);
             }
-            let environment = Environment::read(&environment)?;
+            let environment = Environment::read(&file)?;
             let lab = plain_get(environment.lab, "/healthz")?;
-            (lab.status == 200).then_some(environment)
+            (lab.status == 200).then_some(Some(environment))
         });
-        let Some(environment) = found else {
-            panic!("the server is not ready within {START_LIMIT:?}; log:\n{}", process.log());
-        };
-        let zones = zones_of(environment.endpoint);
-        Server { process, environment, zones }
+        match ready {
+            Some(Some(environment)) => {
+                let zones = zones_of(environment.endpoint);
+                Ok(Server { process, environment, zones })
+            }
+            Some(None) => Err(process),
+            None => panic!("the server is not ready within {START_LIMIT:?}; log:\n{}", process.log()),
+        }
     }
 }
 

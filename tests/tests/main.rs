@@ -6,6 +6,7 @@
 
 mod bad_requests;
 mod crash;
+mod damage;
 mod data_key;
 mod edges;
 mod lab_clock;
