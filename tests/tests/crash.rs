@@ -2,12 +2,12 @@
 
 use crate::{program, scratch};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 use zonekms_tests::changes::{Ledger, work};
 use zonekms_tests::random::Choices;
 use zonekms_tests::server::Dev;
+use zonekms_tests::stop_flag::StopFlag;
 
 const WORKERS: u64 = 6;
 /// After so many kills the next ones begin with an empty directory.
@@ -38,8 +38,9 @@ fn kill(times: u64, limit: Duration) {
         for _ in 0..KILLS_PER_DIRECTORY.min(times - kills) {
             let mut moments = Choices::new(seed, kills);
             let mut server = dev.start();
-            let stop = AtomicBool::new(false);
+            let stop = StopFlag::default();
             thread::scope(|scope| {
+                let _at_end = stop.raise_at_end();
                 for (worker, ledger) in (0..).zip(&ledgers) {
                     let choices = Choices::new(seed, 1000 + kills * WORKERS + worker);
                     let (client, stop) = (server.client(), &stop);
@@ -47,7 +48,6 @@ fn kill(times: u64, limit: Duration) {
                 }
                 thread::sleep(Duration::from_micros(2_000 + moments.below(300_000)));
                 server.process.kill();
-                stop.store(true, Ordering::Relaxed);
             });
             kills += 1;
 

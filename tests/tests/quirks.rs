@@ -1,7 +1,7 @@
 //! What the official clients really send, beyond the clean request.
 
 use crate::bad_requests::wrong_headers;
-use crate::{program, scratch};
+use crate::{program, scratch_in_memory};
 use serde_json::{Value, json};
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
@@ -13,7 +13,7 @@ use zonekms_tests::problem::{document, faults_document};
 use zonekms_tests::server::{Dev, Server, wait_for};
 
 fn lab() -> (tempfile::TempDir, Server) {
-    let directory = scratch();
+    let directory = scratch_in_memory();
     let dev = Dev::new(program(), directory.path()).zones(&["ch-gva-2", "ch-dk-2"]).default_key("default-key");
     let server = dev.start();
     (directory, server)
