@@ -15,6 +15,7 @@ mod lab_clock;
 mod matrix;
 mod organisations;
 mod power_cut;
+mod promises;
 mod quirks;
 mod races;
 mod readme;

@@ -3,9 +3,10 @@
 use kms_crypto::Entropy;
 use kms_lifecycle::Key;
 use kms_storage::{Fence, Health, Store};
-use kms_types::{KeyId, OrganisationName, ZoneName};
+use kms_types::{KeyId, OrganisationName, Timestamp, ZoneName};
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -20,6 +21,17 @@ use crate::records::Records;
 #[derive(Clone)]
 pub struct Kms {
     zone: Arc<Zone>,
+}
+
+/// What the zone's clock shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockStatus {
+    /// The time that lifecycle decisions are made at.
+    pub now: Timestamp,
+    /// The machine's wall clock.
+    pub wall: Timestamp,
+    /// How far the wall clock has jumped ahead while it is not believed yet.
+    pub held: Option<Duration>,
 }
 
 /// A replication that was registered.
@@ -71,6 +83,20 @@ impl Kms {
             return Health::ReadOnly { reason: "the service is stopping".into() };
         }
         self.zone.store.health()
+    }
+
+    /// What the zone's clock shows, and whether it is held.
+    #[must_use]
+    pub fn clock(&self) -> ClockStatus {
+        let clock = &self.zone.clock;
+        ClockStatus { now: clock.now(), wall: clock.wall(), held: clock.held() }
+    }
+
+    /// Believes a wall clock that jumped ahead: an operator has looked at it. What is due by it is done at once.
+    pub fn confirm_clock(&self) {
+        self.zone.clock.confirm_jump();
+        self.zone.due_changed.notify_one();
+        tracing::warn!(zone = %self.zone.name, now = %self.zone.clock.now(), "the wall clock was confirmed by an operator");
     }
 
     /// The caller whose API key `credential` made `tag`, an HMAC-SHA-256 over the concatenation of `signed`. Takes the

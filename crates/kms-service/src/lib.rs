@@ -29,5 +29,5 @@ pub use clock::{ServiceClock, SystemTimeSource, TimeSource};
 pub use create::CreateKey;
 pub use crypto_calls::{DataKey, Decrypted, Encrypted, ReEncryptDestination, ReEncryptSource};
 pub use error::{KmsError, StartError};
-pub use kms::{Kms, Replicated};
+pub use kms::{ClockStatus, Kms, Replicated};
 pub use start::{KmsConfig, OrganisationConfig, Parts, Running};

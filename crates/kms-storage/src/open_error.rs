@@ -3,7 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
-/// Why a store was not opened. Nothing was changed on disk; every message says what happened and what to do.
+/// Why a store was not opened. No record was written; every message says what happened and what to do. (sled may have cut
+/// what it takes for the torn end of its log: keep a copy of damaged files before any further try.)
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process has it open.

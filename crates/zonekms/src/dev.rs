@@ -23,7 +23,7 @@ use crate::serve::{bind, runtime};
 use crate::signals::Signals;
 use crate::status::Status;
 use crate::zone_server::{ZonePlan, ZoneServer};
-use crate::{operations, print};
+use crate::{operations, print, process};
 
 use banner::{Banner, env_file};
 use credentials::ApiKey;
@@ -35,6 +35,7 @@ use plan::DevPlan;
 pub(crate) fn dev(arguments: DevArguments, environment: Environment<'_>) -> Result<(), Failure> {
     let plan = DevPlan::new(arguments).map_err(Failure::input)?;
     logging::start(LogSettings::default(), logging::override_filter(environment).as_deref()).map_err(Failure::input)?;
+    process::raise_file_limit();
     runtime()?.block_on(run(plan))
 }
 
@@ -81,7 +82,7 @@ async fn run(plan: DevPlan) -> Result<(), Failure> {
     status.serving(kms.clone());
     servers.iter().for_each(ZoneServer::announce);
     let lab = Lab::new(lab_clock, kms, zones.clone());
-    let router = operations::router(Arc::clone(&status)).merge(lab::router(Arc::clone(&lab)));
+    let router = operations::router(Arc::clone(&status), plan.lab_address().ip()).merge(lab::router(Arc::clone(&lab)));
     let limits = ConnectionLimits::default();
     let lab_ending = CancellationToken::new();
     let lab_serving = tokio::spawn(kms_http::serve(lab_listener, Handshake::Plain, router, limits, lab_ending.clone()));

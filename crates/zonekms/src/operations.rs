@@ -1,21 +1,49 @@
-//! The operations listener: liveness and readiness, for the machine that watches this one.
+//! The operations listener: liveness and readiness for the machine that watches this one, and the clock for its operator.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
+use kms_service::Kms;
 use serde_json::{Value, json};
 
 use crate::status::{Readiness, Status};
 
 /// `GET /healthz` answers 200 while the process runs; `GET /readyz` answers 200 while requests are served, and otherwise
-/// 503 with the reason.
-pub(crate) fn router(status: Arc<Status>) -> Router {
-    Router::new()
+/// 503 with the reason; `GET /clock` shows each zone's time.
+///
+/// `POST /clock/confirm` makes every zone believe a wall clock that jumped ahead. It can bring a deletion about, and nobody
+/// signs here: so it is there only where `address`, that of the listener, is this machine's own.
+pub(crate) fn router(status: Arc<Status>, address: IpAddr) -> Router {
+    let (ready, shown, confirmed) = (Arc::clone(&status), Arc::clone(&status), status);
+    let router = Router::new()
         .route("/healthz", get(async || answer(StatusCode::OK, &json!({"status": "live"}))))
-        .route("/readyz", get(async move || readiness(&status)))
+        .route("/readyz", get(async move || readiness(&ready)))
+        .route("/clock", get(async move || clocks(&shown.zones())));
+    if !address.is_loopback() {
+        return router;
+    }
+    router.route(
+        "/clock/confirm",
+        post(async move || {
+            let zones = confirmed.zones();
+            zones.iter().for_each(Kms::confirm_clock);
+            clocks(&zones)
+        }),
+    )
+}
+
+fn clocks(zones: &[Kms]) -> Response {
+    let clock = |kms: &Kms| {
+        let clock = kms.clock();
+        let held = clock.held.map(|ahead| ahead.as_secs());
+        let shown = json!({"now": clock.now.to_string(), "wall": clock.wall.to_string(), "held-seconds-ahead": held});
+        (kms.zone_name().to_string(), shown)
+    };
+    answer(StatusCode::OK, &Value::Object(zones.iter().map(clock).collect()))
 }
 
 fn readiness(status: &Status) -> Response {

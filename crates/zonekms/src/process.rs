@@ -17,6 +17,14 @@ pub(crate) fn guard_secrets() -> Result<(), Errno> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
 }
 
+/// Lets the process open as many files as its hard limit allows: the usual soft limit is below the connections of one server.
+pub(crate) fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+}
+
 /// Keeps the memory out of swap where the system allows a process to lock all of it.
 ///
 /// A finite limit is left alone: with it, the first allocation beyond the limit would end the server.

@@ -25,6 +25,7 @@ pub(crate) fn serve(file: &Path, environment: Environment<'_>) -> Result<(), Fai
     for warning in report.warnings() {
         tracing::warn!("{warning}");
     }
+    process::raise_file_limit();
     process::lock_memory();
     runtime()?.block_on(run(config))
 }
@@ -59,7 +60,7 @@ async fn run(config: Config) -> Result<(), Failure> {
         let listener = bind(address, "operations.address").await?;
         let address = listener.local_addr().map_err(Failure::run)?;
         tracing::info!(%address, "operations listener open");
-        let router = operations::router(Arc::clone(&status));
+        let router = operations::router(Arc::clone(&status), address.ip());
         let limits = ConnectionLimits::default();
         tokio::spawn(kms_http::serve(listener, Handshake::Plain, router, limits, watching.child_token()));
     }
@@ -89,8 +90,8 @@ async fn run(config: Config) -> Result<(), Failure> {
         _ = signals.next() => {}
         () = shutdown.cancelled() => {}
     }
-    tracing::info!(%zone, "stopping");
     status.stopping();
+    tracing::info!(%zone, "stopping");
     signals.end_at_once_on_the_next();
     shutdown.cancel();
     let stopped = server.stop().await;

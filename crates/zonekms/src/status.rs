@@ -32,6 +32,14 @@ impl Status {
         self.set(Phase::Serving(zones));
     }
 
+    /// The zones that are served at this moment.
+    pub(crate) fn zones(&self) -> Vec<Kms> {
+        match &*self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner) {
+            Phase::Serving(zones) => zones.clone(),
+            Phase::Starting | Phase::Stopping => Vec::new(),
+        }
+    }
+
     /// No more requests are taken.
     pub(crate) fn stopping(&self) {
         self.set(Phase::Stopping);

@@ -1,5 +1,6 @@
 //! One zone of this process: its keyring, store, service and front door, started and stopped in order.
 
+use std::fmt::Display;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -46,41 +47,16 @@ impl ZoneServer {
         transport: Transport,
         shutdown: CancellationToken,
     ) -> Result<Self, Failure> {
-        let zone = plan.zone.clone();
-        let failure = |error: &dyn std::fmt::Display| Failure::run(format!("zone {zone}: {error}"));
-        let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
-
-        let OpenKeyring { keyring, for_manifest, first_start } =
-            OpenKeyring::open(plan.location, plan.root_key, entropy.as_ref()).map_err(|error| failure(&error))?;
-        let store_id = *keyring.store_id();
-        let paths = SledPaths { store: plan.location.directory.clone(), manifest: plan.location.manifest.clone() };
-        let store = SledStore::open(paths, store_id, Arc::new(ManifestTags(for_manifest)))
-            .await
-            .map_err(|error| failure(&error))?;
-        if let Some(first_start) = first_start {
-            first_start.settle().map_err(|error| failure(&error))?;
-        }
-
-        let config = KmsConfig {
-            zone: plan.zone,
-            zones: plan.zones.iter().map(|listed| listed.name.clone()).collect(),
-            organisations: plan.organisations,
-            keys_per_organisation: plan.limits.keys_per_organisation,
-        };
-        let parts = Parts { store: Arc::new(store), keyring, entropy, clock: Arc::clone(&plan.clock) };
-        let (kms, running) = Kms::start(config, parts).await.map_err(|error| failure(&error))?;
-
-        let wall_clock = {
-            let clock = plan.clock;
-            Arc::new(move || clock.wall().as_seconds())
-        };
-        let router = FrontDoor::new(kms.clone(), plan.zones.into(), plan.limits.requests, wall_clock).into_router();
+        let address = listener.local_addr().map_err(|error| zone_failure(&plan.zone, &error))?;
+        let (zones, clock, requests, connections) =
+            (plan.zones.into(), Arc::clone(&plan.clock), plan.limits.requests, plan.limits.connections);
+        let (kms, running) = start_service(plan).await?;
+        let wall_clock = Arc::new(move || clock.wall().as_seconds());
+        let router = FrontDoor::new(kms.clone(), zones, requests, wall_clock).into_router();
         let handshake = match transport {
             Transport::Tls(config) => Handshake::Tls(TlsAcceptor::from(config)),
             Transport::Plain => Handshake::Plain,
         };
-        let connections = plan.limits.connections;
-        let address = listener.local_addr().map_err(|error| failure(&error))?;
         let serving = tokio::spawn(async move {
             // However the listener ends, the rest of the process ends with it.
             let _guard = shutdown.clone().drop_guard();
@@ -102,7 +78,7 @@ impl ZoneServer {
     /// After `shutdown`: waits for the requests under way, finishes changes, closes the store, wipes keys.
     pub(crate) async fn stop(self) -> Result<(), Failure> {
         let zone = self.kms.zone_name().clone();
-        let failure = |error: &dyn std::fmt::Display| Failure::run(format!("zone {zone}: {error}"));
+        let failure = |error: &dyn Display| zone_failure(&zone, error);
         let served = match self.serving.await {
             Ok(served) => served.map_err(|error| failure(&error)),
             Err(error) => Err(failure(&error)),
@@ -110,6 +86,34 @@ impl ZoneServer {
         let stopped = self.running.stop().await;
         served.and(stopped.map_err(|error| failure(&format!("the store did not close in good order: {error}"))))
     }
+}
+
+/// Keyring, store, service: each verified before the next begins.
+async fn start_service(plan: ZonePlan<'_>) -> Result<(Kms, Running), Failure> {
+    let zone = plan.zone.clone();
+    let failure = |error: &dyn Display| zone_failure(&zone, error);
+    let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
+    let OpenKeyring { keyring, for_manifest, first_start } =
+        OpenKeyring::open(plan.location, plan.root_key, entropy.as_ref()).map_err(|error| failure(&error))?;
+    let paths = SledPaths { store: plan.location.directory.clone(), manifest: plan.location.manifest.clone() };
+    let tags = Arc::new(ManifestTags(for_manifest));
+    let store = SledStore::open(paths, *keyring.store_id(), tags).await.map_err(|error| failure(&error))?;
+    if let Some(first_start) = first_start {
+        first_start.settle().map_err(|error| failure(&error))?;
+    }
+    let config = KmsConfig {
+        zone: plan.zone,
+        zones: plan.zones.iter().map(|zone| zone.name.clone()).collect(),
+        organisations: plan.organisations,
+        keys_per_organisation: plan.limits.keys_per_organisation,
+    };
+    Kms::start(config, Parts { store: Arc::new(store), keyring, entropy, clock: plan.clock })
+        .await
+        .map_err(|error| failure(&error))
+}
+
+fn zone_failure(zone: &ZoneName, error: &dyn Display) -> Failure {
+    Failure::run(format!("zone {zone}: {error}"))
 }
 
 /// The store's manifest is authenticated under the keyring's manifest key.

@@ -35,7 +35,7 @@ impl Engine for Gated {
     fn write(&mut self, entries: Vec<(Vec<u8>, Vec<u8>)>) -> Result<(), String> {
         if let Some((asked, told)) = &self.gate {
             asked.send(entries.len()).unwrap();
-            match told.recv().unwrap() {
+            match told.recv_timeout(Duration::from_secs(20)).unwrap() {
                 Next::Write => {}
                 Next::Fail => return Err("a planned failure".to_owned()),
                 Next::Panic => panic!("a planned panic"),

@@ -25,7 +25,9 @@ impl fmt::Display for Config {
         writeln!(f, "keyring        {}", self.store.keyring.display())?;
         writeln!(f, "root key       {} (fingerprint {})", self.root_key.source, self.root_key.key.fingerprint())?;
         for organisation in &self.organisations {
-            write!(f, "organisation   {}, {} API keys", organisation.name, organisation.api_keys.len())?;
+            let count = organisation.api_keys.len();
+            let keys = if count == 1 { "API key" } else { "API keys" };
+            write!(f, "organisation   {}, {count} {keys}", organisation.name)?;
             match &organisation.default_key {
                 Some(name) => writeln!(f, ", default key {name}")?,
                 None => writeln!(f)?,

@@ -53,27 +53,28 @@ impl fmt::Display for Banner<'_> {
         writeln!(f, "    {:width$}  {}", "data", self.data_dir.display())?;
         write!(
             f,
-            "\n  In another shell:\n\n    source {}\n{NEXT}\n  Ctrl-C stops it; the data stays.\n",
+            "\n  Paste into another shell:\n\nsource {}\n{NEXT}\n  Ctrl-C stops it; the data stays.\n",
             shell_word(&self.data_dir.join("dev.env"))
         )
     }
 }
 
+/// Flush left, so that it can be pasted as it stands.
 const NEXT: &str = r#"
-    exo kms key create k1
+exo kms key create k1
 
-    pip install exoscale==0.16.4
-    python3 - <<'EOF'
-    import os
-    from exoscale.api.v2 import Client
-    env = os.environ
-    kms = Client(env["EXOSCALE_API_KEY"], env["EXOSCALE_API_SECRET"], url=env["EXOSCALE_API_ENDPOINT"])
-    key = kms.create_kms_key(name="k2")
-    print(kms.generate_data_key(id=key["id"]))
-    EOF
+pip install exoscale==0.16.4
+python3 - <<'EOF'
+import os
+from exoscale.api.v2 import Client
+env = os.environ
+kms = Client(env["EXOSCALE_API_KEY"], env["EXOSCALE_API_SECRET"], url=env["EXOSCALE_API_ENDPOINT"])
+key = kms.create_kms_key(name="k2")
+print(kms.generate_data_key(id=key["id"]))
+EOF
 
-    curl "$EXOSCALE_API_ENDPOINT/zone"
-    curl -d '{"advance":"365d"}' "$ZONEKMS_LAB/lab/clock"
+curl "$EXOSCALE_API_ENDPOINT/zone"
+curl -d '{"advance":"365d"}' "$ZONEKMS_LAB/lab/clock"
 "#;
 
 /// A path as one word of a shell.

@@ -201,7 +201,7 @@ fn a_good_configuration_is_summed_up_without_secrets() {
     let output = run(&["check-config", "--config", file.to_str().unwrap()]);
     let shown = text(&output.stdout).replace(directory.path().to_str().unwrap(), "DIR");
     assert!(shown.starts_with("DIR/zonekms.toml: ok\n\nzone           ch-gva-2\n"), "{shown}");
-    assert!(shown.contains("organisation   example, 1 API keys\n"), "{shown}");
+    assert!(shown.contains("organisation   example, 1 API key\n"), "{shown}");
     assert!(!shown.contains("kmsTestSecret") && !shown.contains("0123456789abcdef0123"), "{shown}");
     assert_eq!(output.status.code(), Some(0));
     let mut names: Vec<_> = fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();

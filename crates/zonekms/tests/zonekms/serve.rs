@@ -1,15 +1,15 @@
 //! `zonekms serve` as a process: start, health, refusals, stop.
 
 use std::fs;
-use std::io::Write;
-use std::net::{TcpListener, TcpStream};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rustix::process::Signal;
 
-use crate::program::{Server, address, http, run, text, zonekms};
+use crate::program::{PATIENCE, Server, address, http, run, text, zonekms};
 
 /// A zone on ports of the system's choice, with everything in a directory of its own.
 struct Zone {
@@ -82,6 +82,18 @@ impl Zone {
     }
 }
 
+/// A request whose head the server has read, and whose body of two bytes it waits for.
+fn request_under_way(api: SocketAddr) -> TcpStream {
+    let mut stream = TcpStream::connect(api).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let head = "POST /v2/kms-key HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n";
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(text(&answer), "HTTP/1.1 100");
+    stream
+}
+
 fn files_below(directory: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in fs::read_dir(directory).unwrap() {
@@ -110,10 +122,7 @@ fn health_from_start_to_stop() {
     assert_eq!(http(operations, "POST", "/lab/clock", r#"{"advance":"1d"}"#).0, 404, "no lab outside dev");
 
     // A request under way keeps the server; it is live and not ready until that request is over.
-    let mut slow = TcpStream::connect(api).unwrap();
-    slow.write_all(b"POST /v2/kms-key HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n").unwrap();
-    // Its head has to be read before the stop; a second request on another connection is answered after that.
-    assert_eq!(http(api, "GET", "/v2/zone", "").0, 200);
+    let mut slow = request_under_way(api);
     server.signal(Signal::TERM);
     server.wait_for("stopping");
     let stopping = (503, r#"{"reason":"stopping","status":"not-ready"}"#.to_owned());
@@ -130,9 +139,7 @@ fn a_second_signal_ends_it_at_once() {
     let zone = Zone::new();
     let mut server = Server::start(&mut zone.command("serve"));
     let api = address(&server.wait_for("serving"));
-    let mut slow = TcpStream::connect(api).unwrap();
-    slow.write_all(b"POST /v2/kms-key HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n").unwrap();
-    assert_eq!(http(api, "GET", "/v2/zone", "").0, 200);
+    let _slow = request_under_way(api);
     server.signal(Signal::TERM);
     server.wait_for("stopping");
     server.signal(Signal::INT);
