@@ -11,6 +11,7 @@ mod data_key;
 mod deadlines;
 mod disk_full;
 mod edges;
+mod fuzz;
 mod lab_clock;
 mod matrix;
 mod organisations;
