@@ -142,6 +142,13 @@ impl Dev {
         self
     }
 
+    /// Logging everything that the product and its libraries have to say.
+    #[must_use]
+    pub fn talkative(mut self) -> Self {
+        self.log_level = "trace";
+        self
+    }
+
     /// With these zones, the first one being the zone of the environment file.
     #[must_use]
     pub fn zones(mut self, zones: &[&str]) -> Self {

@@ -79,6 +79,31 @@ fn connections_beyond_the_limit_wait() {
     server.stop();
 }
 
+/// A stop waits for what is being answered, not for callers that say nothing.
+#[test]
+fn a_stop_does_not_wait_for_the_silent() {
+    let directory = scratch_in_memory();
+    let mut server = Dev::new(program(), directory.path()).start();
+    let client = server.client();
+    client.another().create("k");
+    let half = Request::new("POST", "/v2/kms-key", br#"{"name":"half"}"#).signed(client.credential()).bytes();
+    let mut silent: Vec<Connection> = (0..40).map(|_| Connection::open(client.address()).unwrap()).collect();
+    for (number, connection) in silent.iter_mut().enumerate() {
+        let sent: &[u8] = match number % 4 {
+            0 => b"",
+            1 => b"GET /v2/zone HT",
+            2 => &half[..half.len() - 3],
+            _ => b"GET /v2/zone HTTP/1.1\r\nHost: x\r\n\r\n",
+        };
+        connection.send(sent).unwrap();
+    }
+    let begin = Instant::now();
+    let status = server.process.stop();
+    println!("stopped among 40 silent callers in {:?}", begin.elapsed());
+    assert!(status.success(), "{status}");
+    assert!(begin.elapsed() < Duration::from_secs(15));
+}
+
 /// A body without end is refused at the limit, and never held in memory.
 #[test]
 fn a_body_without_end_is_not_taken_in() {
