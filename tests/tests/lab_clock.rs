@@ -1,7 +1,7 @@
 //! What time does to keys, on the lab clock: rotation after 365 days, deletion exactly when due, and both after the
 //! server was down over the date.
 
-use crate::{program, scratch};
+use crate::{program, scratch_in_memory};
 use serde_json::{Value, json};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use zonekms_tests::server::{Dev, Server};
 
 #[test]
 fn a_key_rotates_by_itself_after_365_days() {
-    let directory = scratch();
+    let directory = scratch_in_memory();
     let server = Dev::new(program(), directory.path()).start();
     let mut client = server.client();
     let key = client.create("k");
@@ -43,7 +43,7 @@ fn a_key_rotates_by_itself_after_365_days() {
 
 #[test]
 fn a_period_of_its_own_and_none_at_all() {
-    let directory = scratch();
+    let directory = scratch_in_memory();
     let server = Dev::new(program(), directory.path()).start();
     let mut client = server.client();
     let (short, off) = (client.create("short"), client.create("off"));
@@ -64,7 +64,7 @@ fn a_period_of_its_own_and_none_at_all() {
 
 #[test]
 fn several_missed_periods_give_one_rotation() {
-    let directory = scratch();
+    let directory = scratch_in_memory();
     let server = Dev::new(program(), directory.path()).start();
     let mut client = server.client();
     let key = client.create("k");
@@ -83,7 +83,7 @@ fn several_missed_periods_give_one_rotation() {
 
 #[test]
 fn a_key_is_deleted_exactly_when_due() {
-    let directory = scratch();
+    let directory = scratch_in_memory();
     let server = Dev::new(program(), directory.path()).start();
     let mut client = server.client();
     let (key, saved) = (client.create("k"), client.create("saved"));
@@ -138,7 +138,7 @@ fn a_key_is_deleted_exactly_when_due() {
 
 #[test]
 fn a_cancelled_deletion_never_happens() {
-    let directory = scratch();
+    let directory = scratch_in_memory();
     let server = Dev::new(program(), directory.path()).start();
     let mut client = server.client();
     let key = client.create("k");
@@ -159,7 +159,7 @@ fn a_cancelled_deletion_never_happens() {
 
 #[test]
 fn a_later_date_replaces_the_earlier_one() {
-    let directory = scratch();
+    let directory = scratch_in_memory();
     let server = Dev::new(program(), directory.path()).start();
     let mut client = server.client();
     let key = client.create("k");
@@ -176,7 +176,7 @@ fn a_later_date_replaces_the_earlier_one() {
 /// same data. The lab's offset survives the restart, so only due work that fell into the gap is caught up with.
 #[test]
 fn due_work_is_done_after_the_server_was_down_over_the_date() {
-    let directory = scratch();
+    let directory = scratch_in_memory();
     let dev = Dev::new(program(), directory.path());
     let server = dev.start();
     let mut client = server.client();
@@ -227,7 +227,7 @@ fn due_work_is_done_after_the_server_was_down_over_the_date() {
 
 #[test]
 fn the_clock_of_every_zone_moves_and_only_forward() {
-    let directory = scratch();
+    let directory = scratch_in_memory();
     let dev = Dev::new(program(), directory.path()).zones(&["ch-gva-2", "ch-dk-2"]);
     let server = dev.start();
     let mut there = server.client_of("ch-dk-2");

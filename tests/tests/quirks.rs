@@ -1,7 +1,8 @@
 //! What the official clients really send, beyond the clean request.
 
 use crate::bad_requests::wrong_headers;
-use crate::{program, scratch};
+use crate::damage::listing;
+use crate::{program, scratch_in_memory};
 use serde_json::{Value, json};
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
@@ -13,7 +14,7 @@ use zonekms_tests::problem::{document, faults_document};
 use zonekms_tests::server::{Dev, Server, wait_for};
 
 fn lab() -> (tempfile::TempDir, Server) {
-    let directory = scratch();
+    let directory = scratch_in_memory();
     let dev = Dev::new(program(), directory.path()).zones(&["ch-gva-2", "ch-dk-2"]).default_key("default-key");
     let server = dev.start();
     (directory, server)
@@ -200,12 +201,16 @@ fn every_success_has_its_exact_shape() {
         ("get pending", client.get(&path)),
         ("cancel-deletion", client.post_empty(&format!("{path}/cancel-deletion"))),
     ];
+    let listed = "id name description usage source status status-since multi-zone origin-zone created-at \
+                  revision{at seq} rotation{manual-count automatic rotation-period next-at} \
+                  material{version created-at automatic} replicas[]";
     let key = "id name description usage source status status-since multi-zone origin-zone created-at revision{at seq} \
                policy rotation{manual-count automatic rotation-period next-at} material{version created-at automatic} \
                replicas[] replicas-status[]";
     let rotation = "rotation{manual-count automatic rotation-period next-at}";
     let shapes = [
         ("create", key.to_owned()),
+        ("list", format!("kms-keys[{{{listed}}}]")),
         ("get", format!("{key} zone")),
         ("get pending", format!("{key} zone delete-at")),
         ("encrypt", "ciphertext".into()),
@@ -232,6 +237,85 @@ fn every_success_has_its_exact_shape() {
             assert_eq!(sorted(&shape_of(&answer.json())), sorted(&format!("{{{shape}}}")), "{step}");
         }
     }
+    server.stop();
+}
+
+/// What clients put into headers that the server does not look at.
+#[test]
+fn content_types_that_are_accepted() {
+    let (_directory, server) = lab();
+    let mut client = server.client();
+    let path = format!("/v2/kms-key/{}/encrypt", client.create("k"));
+    let kinds = [
+        "",
+        "text/plain",
+        "application/json",
+        "application/json; charset=utf-8",
+        "x",
+        "application/json;charset=UTF-8",
+    ];
+    for kind in kinds.into_iter().chain(["application/json; charset=\"utf-8\"", "application/problem+json; v=1; q"]) {
+        let request = Request::new("POST", &path, br#"{"plaintext":"YQ=="}"#)
+            .with("Content-Type", kind)
+            .with("Content-Encoding", "identity")
+            .with("Accept", "text/xml;q=0.1")
+            .with("Accept-Encoding", "gzip, br")
+            .with("Expect", "100-continue");
+        call(client.address(), &request.signed(client.credential())).ok();
+    }
+    server.stop();
+}
+
+#[test]
+fn the_list_begins_with_the_oldest_key() {
+    let (_directory, server) = lab();
+    let mut client = server.client();
+    let made: Vec<String> = ["c", "a", "b", "z", "y"].iter().map(|name| client.create(name)).collect();
+    client.post_empty(&format!("/v2/kms-key/{}/rotate", made[0])).ok();
+    let listed = client.get("/v2/kms-key").ok();
+    let ids: Vec<&Value> = listed["kms-keys"].as_array().unwrap().iter().map(|key| &key["id"]).collect();
+    assert_eq!(ids[1..], made.iter().map(|id| json!(id)).collect::<Vec<_>>().iter().collect::<Vec<_>>());
+    server.stop();
+}
+
+/// Zones share nothing: neither keys, nor names, nor material.
+#[test]
+fn zones_are_apart() {
+    let (_directory, server) = lab();
+    let (mut here, mut there) = (server.client(), server.client_of("ch-dk-2"));
+    let key = here.create("k");
+    let (ciphertext, _) = here.encrypt(&key, b"x");
+    assert_eq!(there.get(&format!("/v2/kms-key/{key}")).title(), "Key Not Found");
+    let same_name = there.create("k");
+    assert_eq!(there.decrypt(&key, &ciphertext).title(), "Key Not Found");
+    assert_eq!(there.decrypt(&same_name, &ciphertext).title(), "Bad Request");
+    assert_eq!(there.get(&format!("/v2/kms-key/{same_name}")).ok()["origin-zone"], "ch-dk-2");
+    server.stop();
+}
+
+/// Promise 8: no file of the store changes, however much is encrypted and decrypted.
+#[test]
+fn crypto_calls_write_nothing() {
+    let directory = scratch_in_memory();
+    let dev = Dev::new(program(), directory.path());
+    let server = dev.start();
+    let mut client = server.client();
+    let key = client.create("k");
+    // The store's own housekeeping after the last change comes to rest.
+    let rested = wait_for(Duration::from_secs(10), || {
+        let before = listing(dev.data());
+        thread::sleep(Duration::from_millis(300));
+        let after = listing(dev.data());
+        (before == after).then_some(after)
+    });
+    let before = rested.expect("the store comes to rest");
+    for _ in 0..300 {
+        let (ciphertext, _) = client.encrypt(&key, b"x");
+        client.decrypt(&key, &ciphertext).ok();
+        client.post_empty(&format!("/v2/kms-key/{key}/generate-data-key")).ok();
+        client.get(&format!("/v2/kms-key/{key}")).ok();
+    }
+    assert_eq!(listing(dev.data()), before, "a file of the zone changed");
     server.stop();
 }
 
@@ -393,7 +477,8 @@ fn data_keys_are_unique() {
 /// D14, P16: nothing that was sent or made in confidence is in the log.
 #[test]
 fn the_log_keeps_secrets() {
-    let (_directory, server) = lab();
+    let directory = scratch_in_memory();
+    let server = Dev::new(program(), directory.path()).talkative().start();
     let mut client = server.client();
     let key = client.create("canary name");
     let plaintext = b"canary plaintext of 32 bytes....";
@@ -405,7 +490,10 @@ fn the_log_keeps_secrets() {
     client.decrypt(&key, &ciphertext);
     client.send("POST", &format!("/v2/kms-key/{key}/encrypt"), b"{\"plaintext\":\"canary body\"}");
     let data_key = client.post_empty(&format!("/v2/kms-key/{key}/generate-data-key")).ok();
+    let forged = Request::new("GET", "/v2/kms-key", b"").with("Authorization", "EXO2-HMAC-SHA256 canary");
+    assert_eq!(call(server.environment.endpoint, &forged).status, 403);
     let log_file = server.process.log();
+    assert!(log_file.contains("TRACE") || log_file.contains("DEBUG"), "everything was logged");
     let secret = server.environment.credential.secret.clone();
     server.stop();
     let hex = hex::encode(plaintext);
