@@ -45,7 +45,7 @@ impl Zone {
             };
             match outcome {
                 Ok(()) | Err(KmsError::KeyNotFound) => {
-                    tracing::info!(key = %id, "it is known again how the key stands")
+                    tracing::info!(key = %id, "it is known again how the key stands");
                 }
                 Err(cause) => tracing::error!(key = %id, %cause, "it is still not known how the key stands"),
             }
