@@ -13,8 +13,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// A start or an orderly stop that takes longer fails the test.
-const START_LIMIT: Duration = Duration::from_secs(60);
-const STOP_LIMIT: Duration = Duration::from_secs(30);
+const START_LIMIT: Duration = Duration::from_secs(120);
+const STOP_LIMIT: Duration = Duration::from_secs(60);
 
 /// A running process of the product and its log.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use zonekms_tests::changes::{Ledger, work};
 use zonekms_tests::client::{Connection, Request};
 use zonekms_tests::random::Choices;
-use zonekms_tests::server::Dev;
+use zonekms_tests::server::{Dev, wait_for};
 use zonekms_tests::stop_flag::StopFlag;
 
 const WORKERS: u64 = 6;
@@ -140,7 +140,10 @@ fn due_work_is_done_once_whenever_the_server_is_killed() {
         }
         assert_eq!(client.get("/v2/kms-key").ok()["kms-keys"].as_array().unwrap().len(), rotating.len());
         // The names of the deleted are free again, and only theirs.
-        client.create("k0");
+        let free = wait_for(Duration::from_secs(10), || {
+            (client.post("/v2/kms-key", json!({ "name": "k0" })).status == 200).then_some(())
+        });
+        assert!(free.is_some(), "the name of a deleted key is free");
         assert_eq!(client.post("/v2/kms-key", json!({ "name": format!("k{}", DUE_KEYS - 1) })).status, 409);
         let moment = match (left > 0, answered) {
             (true, _) => "before the clock was moved",

@@ -1,13 +1,16 @@
 //! P4, P5: what a caller may take of the server's time and memory.
 
+use crate::quirks::{call, lab};
 use crate::{program, scratch_in_memory};
 use serde_json::json;
+use std::io::Write as _;
+use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 use zonekms_tests::client::{Client, Connection, Request};
 use zonekms_tests::configuration::{Configuration, credential};
 use zonekms_tests::problem::document;
-use zonekms_tests::server::{Dev, Serve};
+use zonekms_tests::server::{Dev, Serve, wait_for};
 
 fn impatient(directory: &std::path::Path) -> (Serve, Client) {
     let owner = credential("owner");
@@ -188,4 +191,86 @@ fn a_thousand_keys_and_not_one_more() {
     assert_eq!(server.client().get("/v2/kms-key").text(), before.text(), "the list is the same after a kill");
     assert_eq!(server.client().post("/v2/kms-key", json!({ "name": "one more" })).status, 400);
     server.stop();
+}
+
+/// P5: connections that never finish a request keep nobody else out, and are closed in time.
+#[test]
+fn half_open_connections_do_not_stop_others() {
+    let (_directory, server) = lab();
+    let mut client = server.client();
+    let key = client.create("k");
+    let pace = |client: &mut Client| {
+        let begin = Instant::now();
+        for _ in 0..50 {
+            client.encrypt(&key, b"x");
+        }
+        begin.elapsed()
+    };
+    let alone = pace(&mut client);
+    let halves: Vec<TcpStream> = (0..200)
+        .map(|number| {
+            let mut half = TcpStream::connect(client.address()).unwrap();
+            let start: &[u8] =
+                if number % 2 == 0 { b"POST /v2/kms-key HTT" } else { b"GET /v2/kms-key HTTP/1.1\r\nX: " };
+            half.write_all(start).unwrap();
+            half
+        })
+        .collect();
+    let among_them = pace(&mut client);
+    println!("50 calls alone {alone:?}, among 200 half-open connections {among_them:?}");
+    assert!(among_them < alone * 5 + Duration::from_millis(500), "others are not held up");
+    call(client.address(), &Request::new("GET", "/v2/zone", b"")).ok();
+    let closed = wait_for(Duration::from_secs(14), || {
+        let open = halves.iter().filter(|half| is_open(half)).count();
+        (open == 0).then_some(())
+    });
+    assert!(closed.is_some(), "half-open connections are closed at the header deadline");
+    server.stop();
+}
+
+/// A server that is asked to stop finishes what it has begun.
+#[test]
+fn an_orderly_stop_answers_what_it_has_begun() {
+    let (directory, server) = lab();
+    let mut client = server.client();
+    let key = client.create("k");
+    let path = format!("/v2/kms-key/{key}/rotate");
+    let answers = thread::scope(|scope| {
+        let callers: Vec<_> = (0..8)
+            .map(|_| {
+                let (mut client, path) = (client.another(), &path);
+                scope.spawn(move || {
+                    let mut made = 0;
+                    while let Ok(answer) = client.try_send("POST", path, b"") {
+                        if answer.status != 200 {
+                            break;
+                        }
+                        made += 1;
+                    }
+                    made
+                })
+            })
+            .collect();
+        thread::sleep(Duration::from_millis(5));
+        server.stop();
+        callers.into_iter().map(|caller| caller.join().unwrap()).sum::<u64>()
+    });
+    let dev = Dev::new(program(), directory.path()).zones(&["ch-gva-2", "ch-dk-2"]).default_key("default-key");
+    let server = dev.start();
+    let seen = server.client().get(&format!("/v2/kms-key/{key}")).ok();
+    assert_eq!(seen["rotation"]["manual-count"], answers, "what was answered was made, and nothing else");
+    server.stop();
+}
+
+fn is_open(stream: &TcpStream) -> bool {
+    stream.set_nonblocking(true).unwrap();
+    let mut rest = [0; 512];
+    loop {
+        match std::io::Read::read(&mut &*stream, &mut rest) {
+            Ok(0) => return false,
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return true,
+            Err(_) => return false,
+        }
+    }
 }

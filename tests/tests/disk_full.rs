@@ -10,7 +10,7 @@ use std::time::Duration;
 use zonekms_tests::changes::{Ledger, work};
 use zonekms_tests::disk::Disk;
 use zonekms_tests::random::Choices;
-use zonekms_tests::server::{Dev, wait_for};
+use zonekms_tests::server::{Dev, plain_get, wait_for};
 use zonekms_tests::stop_flag::StopFlag;
 
 const WORKERS: u64 = 4;
@@ -52,6 +52,9 @@ fn a_full_disk_stops_changes_and_nothing_else() {
         let refused = refused.expect("a change on a full disk is refused");
         assert_eq!((refused.status, refused.title().as_str()), (503, "Service Unavailable"), "{}", refused.text());
         assert_eq!(refused.header("retry-after"), Some("1"));
+        let ready = plain_get(server.environment.lab, "/readyz").unwrap();
+        assert_eq!(ready.status, 503, "a server that takes no changes is not ready: {}", ready.text());
+        assert_eq!(plain_get(server.environment.lab, "/healthz").unwrap().status, 200, "but it is alive");
         for _ in 0..100 {
             client.decrypt(&key, &ciphertext).ok();
             client.encrypt(&key, b"on a full disk");
@@ -65,6 +68,7 @@ fn a_full_disk_stops_changes_and_nothing_else() {
         (answer.status == 200).then_some(())
     });
     assert!(again.is_some(), "with room on the disk changes are made again, without a restart");
+    assert_eq!(plain_get(server.environment.lab, "/readyz").unwrap().status, 200, "and it is ready again");
     let mut answers = 0;
     for ledger in &ledgers {
         let mut ledger = ledger.lock().unwrap();

@@ -4,6 +4,7 @@
 #![expect(clippy::panic, clippy::unwrap_used, reason = "a step of a test that fails ends the test where it failed")]
 #![expect(clippy::print_stdout, reason = "figures and seeds belong into the test's output")]
 
+mod answers;
 mod bad_requests;
 mod crash;
 mod damage;

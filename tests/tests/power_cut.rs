@@ -4,12 +4,14 @@
 use crate::{program, scratch};
 use rustix::process::{Signal, kill_process};
 use std::fs;
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 use zonekms_tests::changes::{Ledger, work};
 use zonekms_tests::disk::Disk;
+use zonekms_tests::exo2::Credential;
 use zonekms_tests::random::Choices;
 use zonekms_tests::server::{Dev, wait_for};
 use zonekms_tests::stop_flag::StopFlag;
@@ -71,11 +73,8 @@ fn cut(times: u64) {
                 let mut known: Vec<Ledger> = ledgers.iter().map(|ledger| ledger.lock().unwrap().clone()).collect();
                 server.process.resume();
 
-                let survivor = Dev::new(program(), copy.mounted_at()).start();
-                for ledger in &mut known {
-                    opened += ledger.verify(&mut survivor.client());
-                }
-                survivor.stop();
+                let api_key = &server.environment.credential;
+                opened += survive(&copy, directory.path(), (api_key, &mut known), &mut moments);
                 cuts += 1;
             }
         });
@@ -83,9 +82,40 @@ fn cut(times: u64) {
         answers += ledgers.iter().map(|ledger| ledger.lock().unwrap().answers).sum::<u64>();
     }
     println!(
-        "{cuts} power cuts: no answered change lost ({answers} were made), {opened} ciphertexts opened, {:?}",
+        "{cuts} power cuts, each followed by two more: no answered change lost ({answers} were made), {opened} ciphertexts opened, {:?}",
         begin.elapsed()
     );
+}
+
+/// Starts a server on a disk that lost its power, cuts it again while it starts and once more after its first change, and
+/// checks each time that everything is there. Gives how many ciphertexts were opened.
+fn survive(
+    disk: &Disk,
+    directory: &Path,
+    (api_key, known): (&Credential, &mut [Ledger]),
+    moments: &mut Choices,
+) -> usize {
+    let starting = Dev::new(program(), disk.mounted_at()).spawn();
+    thread::sleep(Duration::from_micros(moments.below(40_000)));
+    starting.pause();
+    let second = disk.copy(&directory.join("second.img"));
+    drop(starting);
+
+    let server = Dev::new(program(), second.mounted_at()).start();
+    assert_eq!(server.environment.credential, *api_key, "the API key was kept");
+    let mut client = server.client();
+    let mut opened = known.iter_mut().map(|ledger| ledger.verify(&mut client)).sum();
+    let key = client.create("made after the first cut");
+    server.process.pause();
+    let third = second.copy(&directory.join("third.img"));
+    server.kill();
+
+    let server = Dev::new(program(), third.mounted_at()).start();
+    let mut client = server.client();
+    client.encrypt(&key, b"after three cuts");
+    opened += known.iter_mut().map(|ledger| ledger.verify(&mut client)).sum::<usize>();
+    server.stop();
+    opened
 }
 
 /// Whether every thread of the process has stopped: the state in `/proc/PID/stat` is that of the main thread, and a

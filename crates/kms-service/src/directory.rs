@@ -4,7 +4,7 @@ use arc_swap::{ArcSwap, Guard};
 use kms_lifecycle::next_due;
 use kms_storage::Durable;
 use kms_types::{KeyId, KeyName, OrganisationName, Timestamp};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -48,6 +48,23 @@ pub(crate) struct Directory {
 struct Index {
     organisations: HashMap<OrganisationName, Holdings>,
     due: BTreeSet<(Timestamp, KeyId)>,
+    unsettled: BTreeMap<KeyId, Unsettled>,
+}
+
+/// A change of which the store could not say whether it was made. Until it can, nothing is said about the key's state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unsettled {
+    pub(crate) organisation: OrganisationName,
+    pub(crate) attempt: UnsettledAttempt,
+}
+
+/// What may or may not have been made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum UnsettledAttempt {
+    /// A new key of that name.
+    Creation(KeyName),
+    /// A change or the deletion of a key.
+    Change,
 }
 
 /// What one organisation has in this zone.
@@ -56,6 +73,8 @@ struct Holdings {
     ids: BTreeSet<KeyId>,
     /// Names of keys and of keys being made.
     names: BTreeSet<KeyName>,
+    /// Keys whose records do not open. They count, though their names are known to the store alone.
+    damaged: usize,
 }
 
 impl Directory {
@@ -122,7 +141,7 @@ impl Directory {
         if holdings.names.contains(name) {
             return Err(KmsError::NameConflict);
         }
-        if holdings.names.len() >= usize::try_from(limit).unwrap_or(usize::MAX) {
+        if holdings.names.len() + holdings.damaged >= usize::try_from(limit).unwrap_or(usize::MAX) {
             return Err(KmsError::KeyQuota { limit });
         }
         holdings.names.insert(name.clone());
@@ -153,6 +172,7 @@ impl Directory {
 
     /// Takes note of a key whose record does not open.
     pub(crate) fn load_damaged(&self, organisation: OrganisationName, id: KeyId) {
+        self.index().organisations.entry(organisation.clone()).or_default().damaged += 1;
         self.keys.pin().insert(id, Entry::Damaged(organisation));
     }
 
@@ -177,6 +197,11 @@ impl Directory {
 
     /// Forgets a key whose deletion is final; its name is free again.
     pub(crate) fn remove(&self, cell: &KeyCell, _durable: &Durable) {
+        self.forget(cell);
+    }
+
+    /// Forgets a key in whose place a tombstone was just read from the store.
+    pub(crate) fn forget(&self, cell: &KeyCell) {
         let key = Arc::clone(cell.look().key());
         self.keys.pin().remove(&key.id());
         let mut index = self.index();
@@ -187,6 +212,38 @@ impl Directory {
             holdings.ids.remove(&key.id());
             holdings.names.remove(key.name());
         }
+    }
+
+    /// Takes note that the outcome of a change of key `id` is not known.
+    pub(crate) fn unsettle(&self, id: KeyId, unsettled: Unsettled) {
+        self.index().unsettled.insert(id, unsettled);
+    }
+
+    /// The store has told how things stand with key `id`.
+    pub(crate) fn settle(&self, id: KeyId) {
+        self.index().unsettled.remove(&id);
+    }
+
+    /// The store has told that a key was not made: its name is free.
+    pub(crate) fn release(&self, organisation: &OrganisationName, name: &KeyName) {
+        if let Some(holdings) = self.index().organisations.get_mut(organisation) {
+            holdings.names.remove(name);
+        }
+    }
+
+    /// What is not known about key `id`, if anything.
+    pub(crate) fn unsettled(&self, id: KeyId) -> Option<Unsettled> {
+        self.index().unsettled.get(&id).cloned()
+    }
+
+    /// Whether there is such a key of the organisation.
+    pub(crate) fn has_unsettled(&self, organisation: &OrganisationName) -> bool {
+        self.index().unsettled.values().any(|unsettled| unsettled.organisation == *organisation)
+    }
+
+    /// All ids about which something is not known.
+    pub(crate) fn all_unsettled(&self) -> Vec<KeyId> {
+        self.index().unsettled.keys().copied().collect()
     }
 
     /// Forgets everything, so that all material is wiped as the last calls end.
@@ -223,9 +280,11 @@ impl Reservation {
         self.directory.load(snapshot);
     }
 
-    /// Whether the key was made is not known: name and place stay taken until the next start reads the store.
-    pub(crate) fn keep(mut self) {
+    /// Whether the key `id` was made is not known: name and place stay taken until the store tells.
+    pub(crate) fn keep(mut self, id: KeyId) {
         self.end = End::Keep;
+        let attempt = UnsettledAttempt::Creation(self.name.clone());
+        self.directory.unsettle(id, Unsettled { organisation: self.organisation.clone(), attempt });
     }
 }
 
@@ -233,11 +292,7 @@ impl Drop for Reservation {
     fn drop(&mut self) {
         match self.end {
             End::Keep => {}
-            End::Release => {
-                if let Some(holdings) = self.directory.index().organisations.get_mut(&self.organisation) {
-                    holdings.names.remove(&self.name);
-                }
-            }
+            End::Release => self.directory.release(&self.organisation, &self.name),
         }
     }
 }

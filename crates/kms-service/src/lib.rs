@@ -21,6 +21,7 @@ mod error;
 mod kms;
 mod records;
 mod scheduler;
+mod settle;
 mod snapshot;
 mod start;
 
