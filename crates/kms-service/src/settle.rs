@@ -5,8 +5,9 @@
 
 use kms_storage::{Body, Health, RecordKey};
 use kms_types::KeyId;
+use std::sync::Arc;
 
-use crate::directory::{KeyCell, Unsettled, UnsettledAttempt};
+use crate::directory::{Deleted, KeyCell, Unsettled, UnsettledAttempt};
 use crate::error::KmsError;
 use crate::kms::Zone;
 use crate::records::Opened;
@@ -59,9 +60,14 @@ impl Zone {
         match (stored.body, attempt) {
             (Body::Live(sealed), _) => match self.records.open_key(organisation, id, stored.version, &sealed) {
                 Ok(Opened::Key(snapshot)) => {
+                    let key = Arc::clone(snapshot.key());
                     self.directory.load(snapshot);
+                    self.announce(&key);
                 }
-                Ok(Opened::Tombstone(_)) => {}
+                Ok(Opened::Tombstone(tombstone)) => {
+                    self.directory.load_tombstone(id, Deleted::from(&tombstone));
+                    self.directory.release(organisation, &tombstone.name);
+                }
                 Err(_) => return Err(KmsError::RecordDamaged),
             },
             (Body::Absent | Body::Tombstone, UnsettledAttempt::Creation(name)) => {
