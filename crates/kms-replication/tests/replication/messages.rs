@@ -162,7 +162,11 @@ proptest! {
     }
 
     #[test]
-    fn a_bent_message_is_refused_or_means_another(message in any_message(), at in any::<prop::sample::Index>(), bit in 0..8) {
+    fn a_bent_message_is_refused_or_means_another(
+        message in any_message(),
+        at in any::<prop::sample::Index>(),
+        bit in 0..8,
+    ) {
         let mut bytes = message.encode().unwrap();
         let at = at.index(bytes.len());
         bytes[at] ^= 1_u8 << bit;

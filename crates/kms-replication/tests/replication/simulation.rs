@@ -80,7 +80,7 @@ fn clusters_keep_every_rule() {
 
 /// `cargo test -p kms-replication ten_thousand_clusters -- --ignored --nocapture`
 #[test]
-#[ignore = "takes two minutes"]
+#[ignore = "takes a minute"]
 fn ten_thousand_clusters_keep_every_rule() {
     let coverage = run_all(0..10_000);
     println!("{coverage}");

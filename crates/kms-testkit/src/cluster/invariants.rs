@@ -139,7 +139,6 @@ fn check_process(cluster: &mut Cluster, at: ZoneIndex) -> Result<(), Broken> {
         }
     }
     if let Some(process) = &mut cluster.zones[at].process {
-        // A key that was forgotten after its deletion may be announced, and so learned, anew.
         process.shown = shown;
     }
     Ok(())

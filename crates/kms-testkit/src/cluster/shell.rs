@@ -175,7 +175,12 @@ impl Cluster {
             }
             OriginAction::Retired { key } => {
                 self.event("deleted key forgotten", || format!("zone {at}, {key}"));
-                invariants::check_retired(self, at, key)
+                invariants::check_retired(self, at, key)?;
+                // Announced once more, it is learned anew; that is no step back.
+                if let Some(process) = &mut self.zones[at].process {
+                    process.shown.retain(|(shown, _), _| *shown != key);
+                }
+                Ok(())
             }
         }
     }
