@@ -3,6 +3,10 @@
 //! A new keyring is only ever made when nothing of the zone is there: no keyring, no store, no manifest. It is written
 //! under a provisional name, and gets its own name once the store stands. So a first start that a crash cut short goes on
 //! where it was, while a store that lost its keyring, or a keyring that lost its store, is refused.
+//!
+//! All of it happens under the zone's lock, a file beside the keyring that is held as long as the zone is served: of two
+//! processes that start at once, the second must see what the first one made, or it would seal records under a keyring that
+//! gets lost.
 
 use std::ffi::OsString;
 use std::fs;
@@ -12,11 +16,27 @@ use std::path::{Path, PathBuf};
 use kms_crypto::{Entropy, EntropyError, Keyring, RootKey, UnwrapError};
 
 use crate::config::StoreLocation;
-use crate::private_files::{create_private_directory, rename_durably, replace_private_file};
+use crate::file_lock::{FileLock, LockFault};
+use crate::private_files::{create_private_directory, place_private_file, rename_durably};
 
 /// Why a zone's keyring cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyringFileError {
+    /// Another process serves the zone, or starts to.
+    #[error(
+        "the zone of keyring {keyring} is in use by another process: stop that one, or give this one a store and a keyring \
+         of its own"
+    )]
+    InUse {
+        /// The keyring.
+        keyring: PathBuf,
+    },
+    /// There is no keyring, and none is to be made.
+    #[error("the keyring {keyring} is missing, so there is no store to adopt")]
+    NothingToAdopt {
+        /// Where the keyring should be.
+        keyring: PathBuf,
+    },
     /// The keyring is gone, but what it opens is there.
     #[error(
         "the keyring {keyring} is missing, but {remains} is there: put the keyring back from your backup. Without it the \
@@ -79,51 +99,93 @@ pub enum KeyringFileError {
     Entropy(#[from] EntropyError),
 }
 
+/// A zone's files, held by this process: nobody else looks for them, makes them or changes them.
+pub(crate) struct ZoneLock {
+    location: StoreLocation,
+    _lock: FileLock,
+}
+
 /// A zone's keyring, found or made.
-pub(crate) struct OpenKeyring {
+pub(crate) struct OpenKeyring<'lock> {
     /// For the service.
     pub(crate) keyring: Keyring,
     /// The same keyring, for the tags of the store's manifest: the store and the service each own what they use.
     pub(crate) for_manifest: Keyring,
     /// What is left to do when this is the zone's first start.
-    pub(crate) first_start: Option<FirstStart>,
+    pub(crate) first_start: Option<FirstStart<'lock>>,
 }
 
 /// A zone whose store has yet to be made.
 #[must_use = "a first start ends with `settle`, once the store stands"]
-pub(crate) struct FirstStart {
+pub(crate) struct FirstStart<'lock> {
     provisional: PathBuf,
-    settled: PathBuf,
+    /// Borrowed from the lock: what lies under the provisional name is still what this process found or made there.
+    settled: &'lock Path,
 }
 
-impl OpenKeyring {
-    /// Reads the keyring of the zone at `location`, or makes one when nothing of the zone is there.
-    pub(crate) fn open(
-        location: &StoreLocation,
-        root: &RootKey,
-        entropy: &dyn Entropy,
-    ) -> Result<Self, KeyringFileError> {
-        let (path, bytes, first_start) = find_or_make(location, root, entropy)?;
-        Ok(Self { keyring: unwrap(root, &path, &bytes)?, for_manifest: unwrap(root, &path, &bytes)?, first_start })
+impl ZoneLock {
+    /// Takes the zone at `location` for this process. The keyring's directory is made where it is missing.
+    pub(crate) fn take(location: &StoreLocation) -> Result<Self, KeyringFileError> {
+        let keyring = &location.keyring;
+        if let Some(parent) = keyring.parent()
+            && !parent.as_os_str().is_empty()
+            && !parent.exists()
+        {
+            create_private_directory(parent)
+                .map_err(|source| KeyringFileError::Io { path: parent.to_owned(), source })?;
+        }
+        let path = beside(keyring, ".lock");
+        let lock = FileLock::take(&path).map_err(|fault| match fault {
+            LockFault::InUse => KeyringFileError::InUse { keyring: keyring.clone() },
+            LockFault::Io(source) => KeyringFileError::Io { path, source },
+        })?;
+        Ok(Self { location: location.clone(), _lock: lock })
     }
 }
 
-impl FirstStart {
+impl<'lock> OpenKeyring<'lock> {
+    /// Reads the zone's keyring, or makes one when nothing of the zone is there.
+    pub(crate) fn open(zone: &'lock ZoneLock, root: &RootKey, entropy: &dyn Entropy) -> Result<Self, KeyringFileError> {
+        let (path, bytes, first_start) = find_or_make(&zone.location, root, entropy)?;
+        Self::unwrap(root, &path, &bytes, first_start)
+    }
+
+    /// Reads the zone's keyring, and makes none: for work on a store that must be there.
+    pub(crate) fn open_existing(zone: &'lock ZoneLock, root: &RootKey) -> Result<Self, KeyringFileError> {
+        let path = &zone.location.keyring;
+        let bytes = read_if_there(path)?.ok_or_else(|| KeyringFileError::NothingToAdopt { keyring: path.clone() })?;
+        Self::unwrap(root, path, &bytes, None)
+    }
+
+    fn unwrap(
+        root: &RootKey,
+        path: &Path,
+        bytes: &[u8],
+        first_start: Option<FirstStart<'lock>>,
+    ) -> Result<Self, KeyringFileError> {
+        Ok(Self { keyring: unwrap(root, path, bytes)?, for_manifest: unwrap(root, path, bytes)?, first_start })
+    }
+}
+
+impl FirstStart<'_> {
     /// Gives the keyring its own name: the store stands. To be called before the zone answers anyone.
     pub(crate) fn settle(self) -> Result<(), KeyringFileError> {
-        rename_durably(&self.provisional, &self.settled)
-            .map_err(|source| KeyringFileError::Io { path: self.settled, source })
+        let io_error = |source| KeyringFileError::Io { path: self.settled.to_owned(), source };
+        if self.settled.try_exists().map_err(io_error)? {
+            return Err(io_error(io::ErrorKind::AlreadyExists.into()));
+        }
+        rename_durably(&self.provisional, self.settled).map_err(io_error)
     }
 }
 
-fn find_or_make(
-    location: &StoreLocation,
+fn find_or_make<'lock>(
+    location: &'lock StoreLocation,
     root: &RootKey,
     entropy: &dyn Entropy,
-) -> Result<(PathBuf, Vec<u8>, Option<FirstStart>), KeyringFileError> {
+) -> Result<(PathBuf, Vec<u8>, Option<FirstStart<'lock>>), KeyringFileError> {
     let settled = &location.keyring;
     let provisional = provisional_name(settled);
-    let first_start = FirstStart { provisional: provisional.clone(), settled: settled.clone() };
+    let first_start = FirstStart { provisional: provisional.clone(), settled };
     let store_remains = store_remains(location)?;
     if let Some(bytes) = read_if_there(settled)? {
         if store_remains.is_none() {
@@ -139,7 +201,8 @@ fn find_or_make(
         return Err(KeyringFileError::Missing { keyring: settled.clone(), remains });
     }
     let bytes = Keyring::generate(entropy)?.wrap(root, entropy)?;
-    write(&provisional, &bytes)?;
+    place_private_file(&provisional, &bytes)
+        .map_err(|source| KeyringFileError::Io { path: provisional.clone(), source })?;
     Ok((provisional, bytes, Some(first_start)))
 }
 
@@ -171,8 +234,12 @@ fn store_remains(location: &StoreLocation) -> Result<Option<PathBuf>, KeyringFil
 }
 
 fn provisional_name(keyring: &Path) -> PathBuf {
+    beside(keyring, ".first-start")
+}
+
+fn beside(keyring: &Path, ending: &str) -> PathBuf {
     let mut name = OsString::from(keyring);
-    name.push(".first-start");
+    name.push(ending);
     PathBuf::from(name)
 }
 
@@ -182,17 +249,6 @@ fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, KeyringFileError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(KeyringFileError::Io { path: path.to_owned(), source }),
     }
-}
-
-fn write(path: &Path, bytes: &[u8]) -> Result<(), KeyringFileError> {
-    let io_error = |source| KeyringFileError::Io { path: path.to_owned(), source };
-    if let Some(parent) = path.parent()
-        && !parent.as_os_str().is_empty()
-        && !parent.exists()
-    {
-        create_private_directory(parent).map_err(io_error)?;
-    }
-    replace_private_file(path, bytes).map_err(io_error)
 }
 
 #[cfg(test)]
@@ -217,8 +273,16 @@ mod tests {
             Self { _scratch: scratch, location, root: RootKey::generate(&OsEntropy).unwrap() }
         }
 
-        fn open(&self) -> Result<OpenKeyring, KeyringFileError> {
-            OpenKeyring::open(&self.location, &self.root, &OsEntropy)
+        fn lock(&self) -> ZoneLock {
+            ZoneLock::take(&self.location).unwrap()
+        }
+
+        fn open<'lock>(&self, lock: &'lock ZoneLock) -> Result<OpenKeyring<'lock>, KeyringFileError> {
+            OpenKeyring::open(lock, &self.root, &OsEntropy)
+        }
+
+        fn refusal(&self) -> KeyringFileError {
+            self.open(&self.lock()).err().expect("a keyring that is not to be opened")
         }
 
         fn make_store(&self) {
@@ -230,7 +294,8 @@ mod tests {
         /// A zone that has been started once; its store id.
         fn started() -> (Self, [u8; 16]) {
             let zone = Self::new();
-            let OpenKeyring { keyring, first_start, .. } = zone.open().unwrap();
+            let lock = zone.lock();
+            let OpenKeyring { keyring, first_start, .. } = zone.open(&lock).unwrap();
             zone.make_store();
             first_start.expect("a first start").settle().unwrap();
             (zone, *keyring.store_id())
@@ -240,21 +305,55 @@ mod tests {
     #[test]
     fn the_keyring_of_the_first_start_is_found_again() {
         let (zone, id) = Zone::started();
-        let OpenKeyring { keyring, first_start, .. } = zone.open().unwrap();
+        let lock = zone.lock();
+        let OpenKeyring { keyring, first_start, .. } = zone.open(&lock).unwrap();
         assert_eq!(keyring.store_id(), &id);
         assert!(first_start.is_none());
+        assert_eq!(OpenKeyring::open_existing(&lock, &zone.root).unwrap().keyring.store_id(), &id);
+    }
+
+    #[test]
+    fn a_zone_belongs_to_one_process_from_before_its_first_file() {
+        let zone = Zone::new();
+        let lock = zone.lock();
+        assert!(matches!(ZoneLock::take(&zone.location), Err(KeyringFileError::InUse { .. })));
+        let opened = zone.open(&lock).unwrap();
+        assert!(matches!(ZoneLock::take(&zone.location), Err(KeyringFileError::InUse { .. })));
+        drop(opened);
+        drop(lock);
+        assert!(ZoneLock::take(&zone.location).is_ok());
+    }
+
+    #[test]
+    fn a_keyring_that_appeared_meanwhile_is_not_replaced() {
+        let zone = Zone::new();
+        let lock = zone.lock();
+        let OpenKeyring { first_start, .. } = zone.open(&lock).unwrap();
+        fs::write(&zone.location.keyring, b"another").unwrap();
+        assert!(matches!(first_start.unwrap().settle(), Err(KeyringFileError::Io { .. })));
+        assert_eq!(fs::read(&zone.location.keyring).unwrap(), b"another");
+    }
+
+    #[test]
+    fn adopting_makes_no_keyring() {
+        let zone = Zone::new();
+        let lock = zone.lock();
+        let refused = OpenKeyring::open_existing(&lock, &zone.root);
+        assert!(matches!(refused, Err(KeyringFileError::NothingToAdopt { .. })));
+        assert!(!provisional_name(&zone.location.keyring).exists());
     }
 
     #[test]
     fn a_first_start_cut_short_goes_on() {
         let zone = Zone::new();
-        let OpenKeyring { keyring, first_start: _cut_short, .. } = zone.open().unwrap();
+        let lock = zone.lock();
+        let OpenKeyring { keyring, first_start: _cut_short, .. } = zone.open(&lock).unwrap();
         let id = *keyring.store_id();
         for store_was_made in [false, true] {
             if store_was_made {
                 zone.make_store();
             }
-            let OpenKeyring { keyring, first_start, .. } = zone.open().unwrap();
+            let OpenKeyring { keyring, first_start, .. } = zone.open(&lock).unwrap();
             assert_eq!(keyring.store_id(), &id);
             assert!(first_start.is_some());
         }
@@ -265,18 +364,18 @@ mod tests {
         let (zone, _) = Zone::started();
         fs::remove_file(&zone.location.keyring).unwrap();
         assert!(
-            matches!(zone.open(), Err(KeyringFileError::Missing { remains, .. }) if remains == zone.location.manifest)
+            matches!(zone.refusal(), KeyringFileError::Missing { remains, .. } if remains == zone.location.manifest)
         );
         fs::remove_file(&zone.location.manifest).unwrap();
         assert!(
-            matches!(zone.open(), Err(KeyringFileError::Missing { remains, .. }) if remains == zone.location.directory)
+            matches!(zone.refusal(), KeyringFileError::Missing { remains, .. } if remains == zone.location.directory)
         );
         assert!(!zone.location.keyring.exists() && !provisional_name(&zone.location.keyring).exists());
 
         let (zone, _) = Zone::started();
         fs::remove_file(&zone.location.manifest).unwrap();
         fs::remove_dir_all(&zone.location.directory).unwrap();
-        assert!(matches!(zone.open(), Err(KeyringFileError::StoreMissing { .. })));
+        assert!(matches!(zone.refusal(), KeyringFileError::StoreMissing { .. }));
     }
 
     #[test]
@@ -285,8 +384,7 @@ mod tests {
         let before = fs::read(&zone.location.keyring).unwrap();
         let right = zone.root.fingerprint().to_string();
         zone.root = RootKey::generate(&OsEntropy).unwrap();
-        let Err(error) = zone.open() else { panic!("opened under a wrong root key") };
-        let message = error.to_string();
+        let message = zone.refusal().to_string();
         assert!(message.contains(&right) && message.contains(&zone.root.fingerprint().to_string()), "{message}");
         assert_eq!(fs::read(&zone.location.keyring).unwrap(), before);
     }
@@ -297,6 +395,6 @@ mod tests {
         let mut bytes = fs::read(&zone.location.keyring).unwrap();
         *bytes.last_mut().unwrap() ^= 1;
         fs::write(&zone.location.keyring, &bytes).unwrap();
-        assert!(matches!(zone.open(), Err(KeyringFileError::Damaged { .. })));
+        assert!(matches!(zone.refusal(), KeyringFileError::Damaged { .. }));
     }
 }

@@ -47,16 +47,19 @@ pub(crate) fn write_new_private_file(path: &Path, content: &[u8]) -> io::Result<
 /// Writes a file of mode 0600 in place of whatever is there: after a crash at any instant, the old content or the new
 /// one is there as a whole. The caller is the only writer of `path`.
 pub(crate) fn replace_private_file(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".part");
-    let temporary = PathBuf::from(temporary);
-    match fs::remove_file(&temporary) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
-    }
-    write_private(&temporary, content)?;
+    let temporary = write_temporary(path, content)?;
     fs::rename(&temporary, path)?;
+    sync_directory_of(path)
+}
+
+/// Writes a file of mode 0600 where there is none: after a crash at any instant it is there as a whole or not at all. An
+/// existing file is an error, and is left as it is. The caller is the only writer of `path`.
+pub(crate) fn place_private_file(path: &Path, content: &[u8]) -> io::Result<()> {
+    let temporary = write_temporary(path, content)?;
+    // Unlike a rename, a link never takes the place of what is there.
+    let placed = fs::hard_link(&temporary, path);
+    fs::remove_file(&temporary)?;
+    placed?;
     sync_directory_of(path)
 }
 
@@ -103,6 +106,20 @@ pub(crate) fn is_readable_by_others(path: &Path) -> io::Result<bool> {
     Ok(fs::metadata(path)?.permissions().mode() & 0o044 != 0)
 }
 
+/// Writes the content beside `path`, over what an earlier process left there half written.
+fn write_temporary(path: &Path, content: &[u8]) -> io::Result<PathBuf> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".part");
+    let temporary = PathBuf::from(temporary);
+    match fs::remove_file(&temporary) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    write_private(&temporary, content)?;
+    Ok(temporary)
+}
+
 fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.set_permissions(fs::Permissions::from_mode(0o600))?;
@@ -134,6 +151,13 @@ mod tests {
         assert_eq!(write_new_private_file(&file, b"two").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         replace_private_file(&file, b"two").unwrap();
         assert_eq!((fs::read(&file).unwrap().as_slice(), mode(&file)), (&b"two"[..], 0o600));
+        fs::write(directory.join("f.part"), b"half").unwrap();
+        assert_eq!(place_private_file(&file, b"three").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&file).unwrap(), b"two");
+        fs::remove_file(&file).unwrap();
+        fs::write(directory.join("f.part"), b"half").unwrap();
+        place_private_file(&file, b"three").unwrap();
+        assert_eq!((fs::read(&file).unwrap().as_slice(), mode(&file)), (&b"three"[..], 0o600));
         assert_eq!(fs::read_dir(&directory).unwrap().count(), 1, "no temporary file stays");
     }
 
