@@ -9,15 +9,17 @@
 //! gets lost.
 
 use std::ffi::OsString;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use kms_crypto::{Entropy, EntropyError, Keyring, RootKey, UnwrapError};
+use kms_crypto::{Entropy, EntropyError, Keyring, RootKey, SecretBytes, UnwrapError};
 
 use crate::config::StoreLocation;
 use crate::file_lock::{FileLock, LockFault};
-use crate::private_files::{create_private_directory, place_private_file, rename_durably};
+use crate::private_files::{
+    Guard, UnreadableSecret, check_directory_of, create_private_directory, place_private_file, read_secret,
+    rename_durably,
+};
 
 /// Why a zone's keyring cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +88,9 @@ pub enum KeyringFileError {
         /// Its format.
         found: u8,
     },
+    /// It is not a file of this process's user, or others can replace it.
+    #[error("{0}")]
+    Unreadable(String),
     /// It cannot be read or written.
     #[error("{path}: {source}")]
     Io {
@@ -98,6 +103,9 @@ pub enum KeyringFileError {
     #[error(transparent)]
     Entropy(#[from] EntropyError),
 }
+
+/// The largest keyring file, in bytes: room for 1,600 storage epochs.
+const SIZE_LIMIT: usize = 65_536;
 
 /// A zone's files, held by this process: nobody else looks for them, makes them or changes them.
 pub(crate) struct ZoneLock {
@@ -134,6 +142,7 @@ impl ZoneLock {
             create_private_directory(parent)
                 .map_err(|source| KeyringFileError::Io { path: parent.to_owned(), source })?;
         }
+        check_directory_of(keyring).map_err(|unfit| KeyringFileError::Unreadable(unfit.to_string()))?;
         let path = beside(keyring, ".lock");
         let lock = FileLock::take(&path).map_err(|fault| match fault {
             LockFault::InUse => KeyringFileError::InUse { keyring: keyring.clone() },
@@ -147,14 +156,14 @@ impl<'lock> OpenKeyring<'lock> {
     /// Reads the zone's keyring, or makes one when nothing of the zone is there.
     pub(crate) fn open(zone: &'lock ZoneLock, root: &RootKey, entropy: &dyn Entropy) -> Result<Self, KeyringFileError> {
         let (path, bytes, first_start) = find_or_make(&zone.location, root, entropy)?;
-        Self::unwrap(root, &path, &bytes, first_start)
+        Self::unwrap(root, &path, bytes.expose(), first_start)
     }
 
     /// Reads the zone's keyring, and makes none: for work on a store that must be there.
     pub(crate) fn open_existing(zone: &'lock ZoneLock, root: &RootKey) -> Result<Self, KeyringFileError> {
         let path = &zone.location.keyring;
         let bytes = read_if_there(path)?.ok_or_else(|| KeyringFileError::NothingToAdopt { keyring: path.clone() })?;
-        Self::unwrap(root, path, &bytes, None)
+        Self::unwrap(root, path, bytes.expose(), None)
     }
 
     fn unwrap(
@@ -182,7 +191,7 @@ fn find_or_make<'lock>(
     location: &'lock StoreLocation,
     root: &RootKey,
     entropy: &dyn Entropy,
-) -> Result<(PathBuf, Vec<u8>, Option<FirstStart<'lock>>), KeyringFileError> {
+) -> Result<(PathBuf, SecretBytes, Option<FirstStart<'lock>>), KeyringFileError> {
     let settled = &location.keyring;
     let provisional = provisional_name(settled);
     let first_start = FirstStart { provisional: provisional.clone(), settled };
@@ -203,7 +212,7 @@ fn find_or_make<'lock>(
     let bytes = Keyring::generate(entropy)?.wrap(root, entropy)?;
     place_private_file(&provisional, &bytes)
         .map_err(|source| KeyringFileError::Io { path: provisional.clone(), source })?;
-    Ok((provisional, bytes, Some(first_start)))
+    Ok((provisional, SecretBytes::copy_from(&bytes), Some(first_start)))
 }
 
 fn unwrap(root: &RootKey, path: &Path, bytes: &[u8]) -> Result<Keyring, KeyringFileError> {
@@ -226,7 +235,7 @@ fn store_remains(location: &StoreLocation) -> Result<Option<PathBuf>, KeyringFil
     if location.manifest.try_exists().map_err(io_error(&location.manifest))? {
         return Ok(Some(location.manifest.clone()));
     }
-    match fs::read_dir(&location.directory) {
+    match std::fs::read_dir(&location.directory) {
         Ok(mut entries) => Ok(entries.next().map(|_| location.directory.clone())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(io_error(&location.directory)(error)),
@@ -243,158 +252,20 @@ fn beside(keyring: &Path, ending: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, KeyringFileError> {
-    match fs::read(path) {
+fn read_if_there(path: &Path) -> Result<Option<SecretBytes>, KeyringFileError> {
+    match read_secret(path, SIZE_LIMIT, Guard::Tightened) {
         Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(KeyringFileError::Io { path: path.to_owned(), source }),
+        Err(UnreadableSecret::NotOpened(error)) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(unreadable(path, error)),
+    }
+}
+
+fn unreadable(path: &Path, error: UnreadableSecret) -> KeyringFileError {
+    match error {
+        UnreadableSecret::NotOpened(source) => KeyringFileError::Io { path: path.to_owned(), source },
+        UnreadableSecret::Unfit(unfit) => KeyringFileError::Unreadable(unfit.to_string()),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use kms_crypto::OsEntropy;
-
-    struct Zone {
-        _scratch: tempfile::TempDir,
-        location: StoreLocation,
-        root: RootKey,
-    }
-
-    impl Zone {
-        fn new() -> Self {
-            let scratch = tempfile::tempdir().unwrap();
-            let location = StoreLocation {
-                directory: scratch.path().join("zone/store"),
-                manifest: scratch.path().join("zone/manifest"),
-                keyring: scratch.path().join("zone/keyring"),
-            };
-            Self { _scratch: scratch, location, root: RootKey::generate(&OsEntropy).unwrap() }
-        }
-
-        fn lock(&self) -> ZoneLock {
-            ZoneLock::take(&self.location).unwrap()
-        }
-
-        fn open<'lock>(&self, lock: &'lock ZoneLock) -> Result<OpenKeyring<'lock>, KeyringFileError> {
-            OpenKeyring::open(lock, &self.root, &OsEntropy)
-        }
-
-        fn refusal(&self) -> KeyringFileError {
-            self.open(&self.lock()).err().expect("a keyring that is not to be opened")
-        }
-
-        fn make_store(&self) {
-            fs::create_dir_all(&self.location.directory).unwrap();
-            fs::write(self.location.directory.join("db"), b"x").unwrap();
-            fs::write(&self.location.manifest, b"x").unwrap();
-        }
-
-        /// A zone that has been started once; its store id.
-        fn started() -> (Self, [u8; 16]) {
-            let zone = Self::new();
-            let lock = zone.lock();
-            let OpenKeyring { keyring, first_start, .. } = zone.open(&lock).unwrap();
-            zone.make_store();
-            first_start.expect("a first start").settle().unwrap();
-            (zone, *keyring.store_id())
-        }
-    }
-
-    #[test]
-    fn the_keyring_of_the_first_start_is_found_again() {
-        let (zone, id) = Zone::started();
-        let lock = zone.lock();
-        let OpenKeyring { keyring, first_start, .. } = zone.open(&lock).unwrap();
-        assert_eq!(keyring.store_id(), &id);
-        assert!(first_start.is_none());
-        assert_eq!(OpenKeyring::open_existing(&lock, &zone.root).unwrap().keyring.store_id(), &id);
-    }
-
-    #[test]
-    fn a_zone_belongs_to_one_process_from_before_its_first_file() {
-        let zone = Zone::new();
-        let lock = zone.lock();
-        assert!(matches!(ZoneLock::take(&zone.location), Err(KeyringFileError::InUse { .. })));
-        let opened = zone.open(&lock).unwrap();
-        assert!(matches!(ZoneLock::take(&zone.location), Err(KeyringFileError::InUse { .. })));
-        drop(opened);
-        drop(lock);
-        assert!(ZoneLock::take(&zone.location).is_ok());
-    }
-
-    #[test]
-    fn a_keyring_that_appeared_meanwhile_is_not_replaced() {
-        let zone = Zone::new();
-        let lock = zone.lock();
-        let OpenKeyring { first_start, .. } = zone.open(&lock).unwrap();
-        fs::write(&zone.location.keyring, b"another").unwrap();
-        assert!(matches!(first_start.unwrap().settle(), Err(KeyringFileError::Io { .. })));
-        assert_eq!(fs::read(&zone.location.keyring).unwrap(), b"another");
-    }
-
-    #[test]
-    fn adopting_makes_no_keyring() {
-        let zone = Zone::new();
-        let lock = zone.lock();
-        let refused = OpenKeyring::open_existing(&lock, &zone.root);
-        assert!(matches!(refused, Err(KeyringFileError::NothingToAdopt { .. })));
-        assert!(!provisional_name(&zone.location.keyring).exists());
-    }
-
-    #[test]
-    fn a_first_start_cut_short_goes_on() {
-        let zone = Zone::new();
-        let lock = zone.lock();
-        let OpenKeyring { keyring, first_start: _cut_short, .. } = zone.open(&lock).unwrap();
-        let id = *keyring.store_id();
-        for store_was_made in [false, true] {
-            if store_was_made {
-                zone.make_store();
-            }
-            let OpenKeyring { keyring, first_start, .. } = zone.open(&lock).unwrap();
-            assert_eq!(keyring.store_id(), &id);
-            assert!(first_start.is_some());
-        }
-    }
-
-    #[test]
-    fn nothing_is_made_beside_what_remains() {
-        let (zone, _) = Zone::started();
-        fs::remove_file(&zone.location.keyring).unwrap();
-        assert!(
-            matches!(zone.refusal(), KeyringFileError::Missing { remains, .. } if remains == zone.location.manifest)
-        );
-        fs::remove_file(&zone.location.manifest).unwrap();
-        assert!(
-            matches!(zone.refusal(), KeyringFileError::Missing { remains, .. } if remains == zone.location.directory)
-        );
-        assert!(!zone.location.keyring.exists() && !provisional_name(&zone.location.keyring).exists());
-
-        let (zone, _) = Zone::started();
-        fs::remove_file(&zone.location.manifest).unwrap();
-        fs::remove_dir_all(&zone.location.directory).unwrap();
-        assert!(matches!(zone.refusal(), KeyringFileError::StoreMissing { .. }));
-    }
-
-    #[test]
-    fn a_wrong_root_key_is_named_and_changes_nothing() {
-        let (mut zone, _) = Zone::started();
-        let before = fs::read(&zone.location.keyring).unwrap();
-        let right = zone.root.fingerprint().to_string();
-        zone.root = RootKey::generate(&OsEntropy).unwrap();
-        let message = zone.refusal().to_string();
-        assert!(message.contains(&right) && message.contains(&zone.root.fingerprint().to_string()), "{message}");
-        assert_eq!(fs::read(&zone.location.keyring).unwrap(), before);
-    }
-
-    #[test]
-    fn a_damaged_keyring_is_refused() {
-        let (zone, _) = Zone::started();
-        let mut bytes = fs::read(&zone.location.keyring).unwrap();
-        *bytes.last_mut().unwrap() ^= 1;
-        fs::write(&zone.location.keyring, &bytes).unwrap();
-        assert!(matches!(zone.refusal(), KeyringFileError::Damaged { .. }));
-    }
-}
+mod tests;

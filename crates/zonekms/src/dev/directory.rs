@@ -22,8 +22,8 @@ pub(super) enum DirectoryFault {
         "{root_key} is missing, but {remains} was made with it: put it back, or move {directory} away to begin anew"
     )]
     RootKeyMissing { root_key: PathBuf, remains: PathBuf, directory: PathBuf },
-    #[error(transparent)]
-    RootKey(#[from] RootKeyFault),
+    #[error("root key of {directory}: {fault}")]
+    RootKey { directory: PathBuf, fault: RootKeyFault },
     #[error(transparent)]
     NewRootKey(#[from] NewRootKeyError),
 }
@@ -105,7 +105,9 @@ impl ZoneDirectory {
             .map_err(|source| DirectoryFault::Io { path: self.path.clone(), source })?;
         let root_key = self.path.join("root.key");
         if root_key.exists() {
-            return Ok(RootKeySource::File(root_key).load(&|_| None)?);
+            return RootKeySource::File(root_key)
+                .load(&|_| None)
+                .map_err(|fault| DirectoryFault::RootKey { directory: self.path.clone(), fault });
         }
         let mut entries =
             std::fs::read_dir(&self.path).map_err(|source| DirectoryFault::Io { path: self.path.clone(), source })?;
