@@ -11,7 +11,9 @@ use crate::route::Route;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::header::{
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue,
+};
 use http::request::Parts;
 use http::{Response, Uri};
 use kms_crypto::SecretBytes;
@@ -70,6 +72,9 @@ impl FrontDoor {
         }
         if !is_path(&head.uri) {
             return Err(Problem::not_a_path());
+        }
+        if head.headers.get_all(HOST).iter().nth(1).is_some() {
+            return Err(Problem::host());
         }
         let limit = self.limits.body_limit();
         let body = timeout_at(deadline, body::read(body, limit))

@@ -64,6 +64,11 @@ impl Problem {
         Self { header: CLOSE, ..Self::bad_request("the request target must be a path") }
     }
 
+    /// Several `Host` headers (RFC 9112 section 3.2): a proxy may have looked at another one.
+    pub(crate) fn host() -> Self {
+        Self { header: CLOSE, ..Self::bad_request("the request has more than one Host header") }
+    }
+
     /// No operation has query parameters, and how they are signed is ambiguous.
     pub(crate) fn query() -> Self {
         Self::bad_request("this operation takes no query string")

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Limits, StoreLocation, Transport};
 use crate::failure::Failure;
-use crate::keyring_file::OpenKeyring;
+use crate::keyring_file::{OpenKeyring, ZoneLock};
 
 /// What one zone is made of.
 pub(crate) struct ZonePlan<'a> {
@@ -36,6 +36,8 @@ pub(crate) struct ZoneServer {
     address: SocketAddr,
     running: Running,
     serving: JoinHandle<io::Result<()>>,
+    /// Kept until the store is closed.
+    lock: ZoneLock,
 }
 
 impl ZoneServer {
@@ -50,7 +52,9 @@ impl ZoneServer {
         let address = listener.local_addr().map_err(|error| zone_failure(&plan.zone, &error))?;
         let (zones, clock, requests, connections) =
             (plan.zones.into(), Arc::clone(&plan.clock), plan.limits.requests, plan.limits.connections);
-        let (kms, running) = start_service(plan).await?;
+        // Before anything of the zone is looked for: two first starts at once would each make a keyring, and one be lost.
+        let lock = ZoneLock::take(plan.location).map_err(|error| zone_failure(&plan.zone, &error))?;
+        let (kms, running) = start_service(plan, &lock).await?;
         let wall_clock = Arc::new(move || clock.wall().as_seconds());
         let router = FrontDoor::new(kms.clone(), zones, requests, wall_clock).into_router();
         let handshake = match transport {
@@ -62,7 +66,7 @@ impl ZoneServer {
             let _guard = shutdown.clone().drop_guard();
             kms_http::serve(listener, handshake, router, connections, shutdown).await
         });
-        Ok(Self { kms, address, running, serving })
+        Ok(Self { kms, address, running, serving, lock })
     }
 
     /// The zone's service.
@@ -84,17 +88,18 @@ impl ZoneServer {
             Err(error) => Err(failure(&error)),
         };
         let stopped = self.running.stop().await;
+        drop(self.lock);
         served.and(stopped.map_err(|error| failure(&format!("the store did not close in good order: {error}"))))
     }
 }
 
 /// Keyring, store, service: each verified before the next begins.
-async fn start_service(plan: ZonePlan<'_>) -> Result<(Kms, Running), Failure> {
+async fn start_service(plan: ZonePlan<'_>, lock: &ZoneLock) -> Result<(Kms, Running), Failure> {
     let zone = plan.zone.clone();
     let failure = |error: &dyn Display| zone_failure(&zone, error);
     let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
     let OpenKeyring { keyring, for_manifest, first_start } =
-        OpenKeyring::open(plan.location, plan.root_key, entropy.as_ref()).map_err(|error| failure(&error))?;
+        OpenKeyring::open(lock, plan.root_key, entropy.as_ref()).map_err(|error| failure(&error))?;
     let paths = SledPaths { store: plan.location.directory.clone(), manifest: plan.location.manifest.clone() };
     let tags = Arc::new(ManifestTags(for_manifest));
     let store = SledStore::open(paths, *keyring.store_id(), tags).await.map_err(|error| failure(&error))?;

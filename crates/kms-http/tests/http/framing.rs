@@ -30,6 +30,16 @@ async fn ambiguous_bodies_are_refused_and_the_connection_closed() {
 }
 
 #[tokio::test]
+async fn a_request_names_one_host() {
+    let server = running(Setup::default()).await;
+    let mut client = server.client().await;
+    let twice = b"GET /v2/zone HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n";
+    let answer = client.call(twice).await;
+    assert_eq!(answer.json()["detail"], "the request has more than one Host header");
+    assert!(client.answer().await.is_none(), "the connection is closed");
+}
+
+#[tokio::test]
 async fn a_body_is_not_the_next_request() {
     let server = running(Setup::default()).await;
     let mut client = server.client().await;

@@ -3,6 +3,7 @@
 
 mod config_files;
 mod dev;
+mod first_start;
 mod inspect;
 mod program;
 mod serve;
