@@ -230,15 +230,12 @@ async fn a_zone_that_is_away_holds_nobody_up_and_catches_up() {
 #[tokio::test]
 async fn a_zone_stops_in_good_order_with_its_links_up() {
     let mut cluster = Cluster::running().await;
-    let id = cluster.sites[GENEVA].create_everywhere("k1").await;
+    cluster.sites[GENEVA].create_everywhere("k1").await;
     let endpoint = cluster.sites[GENEVA].endpoint();
     let frankfurt = cluster.sites[FRANKFURT].name.clone();
     tokio::time::timeout(Duration::from_secs(5), cluster.sites[GENEVA].stop()).await.unwrap();
     let (outgoing, _answers) = FrameSender::channel(1);
     assert!(endpoint.replica_received(&frankfurt, vec![1, 0], &outgoing).await.is_err());
-    cluster.sites[GENEVA].start().await;
-    cluster.link_all();
-    cluster.settled(GENEVA, id).await;
 }
 
 #[tokio::test]
