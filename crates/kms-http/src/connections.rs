@@ -38,10 +38,6 @@ pub enum Handshake {
     Tls(TlsAcceptor),
 }
 
-/// In a request's extensions: its body's end can be read in two ways, so it must be refused.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct AmbiguousFraming;
-
 /// Serves `router` on `listener` until `shutdown` is cancelled.
 ///
 /// From then on nothing is accepted, requests in flight get their answers, idle connections close. Returns when all connections are
@@ -224,13 +220,13 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
         let mut router = self.router.clone();
         Box::pin(async move {
             let mut request = request.map(Body::new);
-            if framing == Framing::Ambiguous {
-                request.extensions_mut().insert(AmbiguousFraming);
+            if let Framing::Ambiguous(ambiguity) = framing {
+                request.extensions_mut().insert(ambiguity);
             }
             let mut response = Service::call(&mut router, request).await?;
             match framing {
                 Framing::Length(_) => {}
-                Framing::Chunked | Framing::Ambiguous => {
+                Framing::Chunked | Framing::Ambiguous(_) => {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
             }

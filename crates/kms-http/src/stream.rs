@@ -140,7 +140,7 @@ impl<S> WatchedStream<S> {
                         self.progress.head_complete(framing);
                         self.expecting = match framing {
                             Framing::Length(remaining) => Expecting::Body { remaining },
-                            Framing::Chunked | Framing::Ambiguous => Expecting::Last,
+                            Framing::Chunked | Framing::Ambiguous(_) => Expecting::Last,
                         };
                         taken
                     }
