@@ -1,8 +1,8 @@
 //! From a request to its answer, in an order that gives nothing away: limits, signature, route, members, service.
 
 use crate::body;
-use crate::connections::AmbiguousFraming;
 use crate::exo2::{Authorization, Refusal};
+use crate::head::Ambiguity;
 use crate::limits::RequestLimits;
 use crate::operations::{Answer, Operations};
 use crate::problem::Problem;
@@ -67,8 +67,10 @@ impl FrontDoor {
     async fn respond(&self, request: Request, log: &mut RequestLog) -> Result<Answer, Problem> {
         let deadline = Instant::now() + self.limits.request_timeout;
         let (head, body) = request.into_parts();
-        if head.extensions.get::<AmbiguousFraming>().is_some() {
-            return Err(Problem::ambiguous_framing());
+        match head.extensions.get::<Ambiguity>() {
+            None => {}
+            Some(Ambiguity::Length) => return Err(Problem::ambiguous_framing()),
+            Some(Ambiguity::Target) => return Err(Problem::not_a_path()),
         }
         if !is_path(&head.uri) {
             return Err(Problem::not_a_path());

@@ -59,7 +59,7 @@ impl Problem {
         Self { header: CLOSE, ..Self::bad_request("the length of the request body is ambiguous") }
     }
 
-    /// A target that is not a path: absolute, an authority, or `*`.
+    /// A target that is not a path: absolute, an authority, `*`, or a path with a fragment.
     pub(crate) fn not_a_path() -> Self {
         Self { header: CLOSE, ..Self::bad_request("the request target must be a path") }
     }
