@@ -329,12 +329,16 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let pipe = scratch.path().join("pipe");
         rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::from_raw_mode(0o600)).unwrap();
-        for guard in [Guard::Owner, Guard::Tightened, Guard::Elsewhere] {
-            assert!(
-                matches!(read_secret(&pipe, 10, guard), Err(UnreadableSecret::Unfit(UnfitSecret::NotAFile(_)))),
-                "{guard:?}"
-            );
-        }
+        let (done, answer) = std::sync::mpsc::channel();
+        let reader = std::thread::spawn(move || {
+            for guard in [Guard::Owner, Guard::Tightened, Guard::Elsewhere] {
+                let refused = read_secret(&pipe, 10, guard);
+                assert!(matches!(refused, Err(UnreadableSecret::Unfit(UnfitSecret::NotAFile(_)))), "{guard:?}");
+            }
+            done.send(()).unwrap();
+        });
+        answer.recv_timeout(std::time::Duration::from_secs(20)).expect("an answer instead of a wait");
+        reader.join().unwrap();
     }
 
     #[test]
