@@ -23,7 +23,9 @@ mod record;
 mod root;
 mod secret;
 mod stack;
+mod transfer;
 mod xaes;
+mod zone_key;
 
 pub use aead::{AeadError, Backend, GcmNonce, GcmTag, WrongLength};
 pub use context::{EncryptionContext, associated_data};
@@ -35,4 +37,6 @@ pub use material::{CheckValue, DecryptError, KeyMaterial, MAX_PLAINTEXT_LEN};
 pub use record::{EpochId, RECORD_OVERHEAD, RecordError};
 pub use root::{RootKey, RootKeyError, RootKeyFingerprint};
 pub use secret::{CapacityExceeded, Secret, SecretBytes};
+pub use transfer::{TRANSFER_OVERHEAD, TransferBinding, open_transfer};
 pub use xaes::{XAES_NONCE_LEN, XaesKey};
+pub use zone_key::{InvalidZoneKey, ZoneKeyFingerprint, ZonePrivateKey, ZonePublicKey};

@@ -15,6 +15,13 @@ pub(crate) fn with_wiped_stack<T>(work: impl FnOnce() -> T) -> T {
     result
 }
 
+/// [`with_wiped_stack`] for ML-KEM, which works on matrices.
+pub(crate) fn with_wiped_deep_stack<T>(work: impl FnOnce() -> T) -> T {
+    let result = below(work);
+    zeroize_stack::<DEEP>();
+    result
+}
+
 /// Never inlined: the frames of `work` must lie where `zeroize_stack` will write.
 #[inline(never)]
 fn below<T>(work: impl FnOnce() -> T) -> T {
@@ -23,3 +30,6 @@ fn below<T>(work: impl FnOnce() -> T) -> T {
 
 /// Bytes below the caller's frame. Measured: release builds use less than 3 KiB, debug builds some 10 KiB.
 const DEPTH: usize = if cfg!(debug_assertions) { 16_384 } else { 4096 };
+
+/// As [`DEPTH`], for ML-KEM.
+const DEEP: usize = if cfg!(debug_assertions) { 131_072 } else { 65_536 };
