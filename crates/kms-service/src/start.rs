@@ -18,6 +18,7 @@ use crate::directory::Directory;
 use crate::error::StartError;
 use crate::kms::{Kms, Zone};
 use crate::records::{Opened, Records, Unusable};
+use crate::replication::ReplicationConfig;
 
 /// Records read from the store at a time.
 const PAGE: usize = 1_000;
@@ -32,6 +33,8 @@ pub struct KmsConfig {
     pub organisations: Vec<OrganisationConfig>,
     /// The most keys an organisation may have in this zone.
     pub keys_per_organisation: u32,
+    /// How other zones are reached; without it, no key can be replicated.
+    pub replication: Option<ReplicationConfig>,
 }
 
 /// An organisation and its API keys.

@@ -95,6 +95,7 @@ impl Zone {
                 },
             ],
             keys_per_organisation,
+            replication: None,
         };
         let (kms, running) = match Kms::start(config, parts).await {
             Ok(started) => started,

@@ -69,6 +69,7 @@ impl World {
             zones: vec!["ch-gva-2".parse().unwrap(), "de-fra-1".parse().unwrap()],
             organisations: vec![organisation("acme", self.default_key), organisation("other", None)],
             keys_per_organisation: self.keys_per_organisation,
+            replication: None,
         };
         let (kms, running) = Kms::start(config, parts).await?;
         let tag = MacKey::new(SECRET).tag(&[b"hello"]);
