@@ -138,7 +138,11 @@ impl Key {
         let mut key = Self { revision: change.stamp, ..self.clone() };
         match &change.effect {
             Effect::Enable => key.status = Status::Enabled { since: at },
-            Effect::Disable | Effect::CancelDeletion => key.status = Status::Disabled { since: at },
+            Effect::Disable => key.status = Status::Disabled { since: at },
+            Effect::CancelDeletion => {
+                key.status = Status::Disabled { since: at };
+                key.cancelled = Some(change.stamp.seq);
+            }
             Effect::ScheduleDeletion { since, delete_at } => {
                 key.status = Status::PendingDeletion { since: *since, delete_at: *delete_at };
             }

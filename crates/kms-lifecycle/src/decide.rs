@@ -132,7 +132,7 @@ fn replicate(key: &Key, target: &ZoneName) -> Result<Effect, Rejection> {
     let replicas = match &key.place {
         Place::SingleZone => None,
         Place::Origin { replicas } => Some(replicas),
-        Place::Replica => return Err(Rejection::NotOnReplica),
+        Place::Replica { .. } => return Err(Rejection::NotOnReplica),
     };
     guard::not_on_default(key)?;
     guard::not_pending_deletion(key)?;

@@ -6,6 +6,7 @@ use crate::place::Place;
 use crate::status::Status;
 use crate::versions::Made;
 use kms_types::{KeyId, KeyName, OrganisationName, Revision, Timestamp, ZoneName};
+use std::collections::BTreeSet;
 
 /// Work whose time has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +40,8 @@ pub struct Tombstone {
     pub deleted_at: Timestamp,
     /// The last revision of the key, and when the work was done.
     pub revision: RevisionStamp,
+    /// At the origin, the zones that may still hold the key; elsewhere empty.
+    pub replicas: BTreeSet<ZoneName>,
 }
 
 impl FinalDeletion {
@@ -92,6 +95,10 @@ pub fn decide_due(key: &Key, now: Timestamp) -> Option<DueWork> {
                 origin_zone: key.origin_zone.clone(),
                 deleted_at: due_at,
                 revision: RevisionStamp { seq: key.revision.seq.next()?, at },
+                replicas: match &key.place {
+                    Place::Origin { replicas } => replicas.clone(),
+                    Place::SingleZone | Place::Replica { .. } => BTreeSet::new(),
+                },
             };
             Some(DueWork::Delete(FinalDeletion { made_for: key.revision.seq, tombstone }))
         }
@@ -105,7 +112,7 @@ enum Upcoming {
 
 fn upcoming(key: &Key) -> Option<(Timestamp, Upcoming)> {
     match (&key.place, key.status) {
-        (Place::Replica, _) | (_, Status::Disabled { .. }) => None,
+        (Place::Replica { .. }, _) | (_, Status::Disabled { .. }) => None,
         (Place::SingleZone | Place::Origin { .. }, Status::PendingDeletion { delete_at, .. }) => {
             Some((delete_at, Upcoming::Deletion))
         }

@@ -15,7 +15,7 @@ pub(crate) fn still_there(key: &Key, now: Timestamp) -> Result<(), Rejection> {
 pub(crate) fn not_on_replica(key: &Key) -> Result<(), Rejection> {
     match key.place {
         Place::SingleZone | Place::Origin { .. } => Ok(()),
-        Place::Replica => Err(Rejection::NotOnReplica),
+        Place::Replica { .. } => Err(Rejection::NotOnReplica),
     }
 }
 

@@ -69,6 +69,8 @@ pub struct Key {
     pub(crate) status: Status,
     pub(crate) rotation: Rotation,
     pub(crate) versions: Versions,
+    /// The origin's revision at which a deletion was cancelled last. Replicas that had not got that far are disabled by it.
+    pub(crate) cancelled: Option<Revision>,
     /// Always leaves one revision for the tombstone.
     pub(crate) revision: RevisionStamp,
 }
@@ -90,6 +92,7 @@ impl Key {
             status: Status::Enabled { since: now },
             rotation: Rotation::of_new_key(now),
             versions: Versions::first(now),
+            cancelled: None,
             revision: RevisionStamp { seq: Revision::FIRST, at: now },
         }
     }
@@ -141,7 +144,7 @@ impl Key {
     pub const fn is_multi_zone(&self) -> bool {
         match self.place {
             Place::SingleZone => false,
-            Place::Origin { .. } | Place::Replica => true,
+            Place::Origin { .. } | Place::Replica { .. } => true,
         }
     }
 
@@ -191,7 +194,13 @@ impl Key {
         self.versions.current()
     }
 
-    /// Its revision, and when it was reached.
+    /// The revision, of the key's origin, at which its deletion was cancelled last, if it ever was.
+    #[must_use]
+    pub const fn cancelled(&self) -> Option<Revision> {
+        self.cancelled
+    }
+
+    /// Its revision, and when it was reached. On a replica, both are of the replica's zone.
     #[must_use]
     pub const fn revision(&self) -> RevisionStamp {
         self.revision

@@ -14,6 +14,7 @@ mod decide;
 mod due;
 mod guard;
 mod key;
+mod origin_state;
 mod permit;
 mod place;
 mod rejection;
@@ -27,6 +28,7 @@ pub use command::Command;
 pub use decide::{Decision, decide};
 pub use due::{DueWork, FinalDeletion, Tombstone, decide_due, next_due};
 pub use key::{Key, Kind, NewKey, RevisionStamp, Usage};
+pub use origin_state::{ForeignState, OriginState, OriginUpdate};
 pub use permit::{
     DecryptPermit, DecryptRefusal, EncryptPermit, permit_decrypt, permit_encrypt, permit_reencrypt_destination,
     permit_reencrypt_source,

@@ -1,6 +1,6 @@
 //! Where a key belongs among the zones.
 
-use kms_types::ZoneName;
+use kms_types::{Revision, ZoneName};
 use std::collections::BTreeSet;
 
 /// Which zones a new key may reach; chosen once, at creation.
@@ -23,7 +23,10 @@ pub enum Place {
         replicas: BTreeSet<ZoneName>,
     },
     /// Another zone that holds a copy of a multi-zone key. Only enabling and disabling are decided here.
-    Replica,
+    Replica {
+        /// The origin's revision that was applied last. The key's own revision counts the changes in this zone.
+        applied: Revision,
+    },
 }
 
 impl From<Reach> for Place {

@@ -5,7 +5,7 @@ use crate::place::Place;
 use crate::rotation::{Rotation, Schedule};
 use crate::status::Status;
 use crate::versions::{VersionInfo, Versions};
-use kms_types::{Description, KeyId, KeyName, OrganisationName, Timestamp, ZoneName};
+use kms_types::{Description, KeyId, KeyName, OrganisationName, Revision, Timestamp, ZoneName};
 
 /// The fields of a [`Key`], free to be stored in any form; [`Key::restore`] checks that they belong together.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +23,7 @@ pub struct KeyParts {
     pub status: Status,
     pub rotation: Rotation,
     pub versions: Vec<VersionInfo>,
+    pub cancelled: Option<Revision>,
     pub revision: RevisionStamp,
 }
 
@@ -50,6 +51,12 @@ pub enum InconsistentKey {
     /// The revision is the last one there is, which is kept for the tombstone.
     #[error("the revision is at the end of its range")]
     Revision,
+    /// The deletion was cancelled at a revision that the key has not reached.
+    #[error("the deletion was cancelled at a revision that the key has not reached")]
+    Cancellation,
+    /// The key is not one at its origin, as a state to be told to replicas must be.
+    #[error("the key is not one at its origin")]
+    NotOrigin,
 }
 
 impl Key {
@@ -73,6 +80,7 @@ impl Key {
             status: parts.status,
             rotation: parts.rotation,
             versions,
+            cancelled: parts.cancelled,
             revision: parts.revision,
         };
         check_manual_count(&key)?;
@@ -81,6 +89,7 @@ impl Key {
         check_default(&key)?;
         check_times(&key)?;
         check_revision(&key)?;
+        check_cancellation(&key)?;
         Ok(key)
     }
 
@@ -100,6 +109,7 @@ impl Key {
             status: self.status,
             rotation: self.rotation,
             versions: self.versions.as_slice().to_vec(),
+            cancelled: self.cancelled,
             revision: self.revision,
         }
     }
@@ -120,7 +130,7 @@ fn check_deletion_date(key: &Key) -> Result<(), InconsistentKey> {
 fn check_place(key: &Key) -> Result<(), InconsistentKey> {
     match &key.place {
         Place::Origin { replicas } if replicas.contains(&key.origin_zone) => Err(InconsistentKey::OriginAmongReplicas),
-        Place::Origin { .. } | Place::SingleZone | Place::Replica => Ok(()),
+        Place::Origin { .. } | Place::SingleZone | Place::Replica { .. } => Ok(()),
     }
 }
 
@@ -141,7 +151,18 @@ fn check_times(key: &Key) -> Result<(), InconsistentKey> {
                 [first_version, current_version, key.status.since()].iter().all(|time| life.contains(time));
             if all_within { Ok(()) } else { Err(InconsistentKey::Times) }
         }
-        Place::Replica => Ok(()),
+        Place::Replica { .. } => Ok(()),
+    }
+}
+
+fn check_cancellation(key: &Key) -> Result<(), InconsistentKey> {
+    let reached = match key.place {
+        Place::SingleZone | Place::Origin { .. } => key.revision.seq,
+        Place::Replica { applied } => applied,
+    };
+    match key.cancelled {
+        Some(cancelled) if cancelled > reached => Err(InconsistentKey::Cancellation),
+        Some(_) | None => Ok(()),
     }
 }
 

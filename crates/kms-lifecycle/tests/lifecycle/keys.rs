@@ -52,7 +52,7 @@ pub(crate) fn ordinary() -> Key {
 /// The same key as another zone holds it.
 pub(crate) fn on_replica(key: &Key) -> Key {
     let mut parts = key.to_parts();
-    parts.place = Place::Replica;
+    parts.place = Place::Replica { applied: parts.revision.seq };
     Key::restore(parts).unwrap()
 }
 

@@ -154,7 +154,7 @@ fn agree(key: &Key, model: &Model, now: i64) -> Result<(), TestCaseError> {
     prop_assert_eq!(next_due(key).map(Timestamp::as_nanos), model.due());
     let zones = match key.place() {
         Place::Origin { replicas } => replicas.iter().map(|name| name.as_str().to_owned()).collect(),
-        Place::SingleZone | Place::Replica => Vec::new(),
+        Place::SingleZone | Place::Replica { .. } => Vec::new(),
     };
     let mut expected = model.zones.clone();
     expected.sort();

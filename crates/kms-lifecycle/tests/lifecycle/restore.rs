@@ -74,7 +74,7 @@ fn on_a_replica_the_times_of_two_clocks_are_not_compared() {
     let mut parts = ordinary().to_parts();
     parts.status = Status::Disabled { since: day(3) };
     assert_eq!(Key::restore(parts.clone()), Err(InconsistentKey::Times));
-    parts.place = Place::Replica;
+    parts.place = Place::Replica { applied: parts.revision.seq };
     assert!(Key::restore(parts).is_ok());
 }
 

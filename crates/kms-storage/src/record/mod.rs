@@ -4,13 +4,16 @@
 //! each material version, in the order of the versions. It is kept out of postcard so that no secret passes through a
 //! serialiser's buffers.
 
+mod transfer;
 mod v1;
 
+pub use transfer::{TRANSFER_FORMAT, Transfer, decode_transfer, encode_tombstone_transfer, encode_transfer};
 pub use v1::{
     AutomaticRecord, KeyRecord, KindRecord, MadeRecord, NameRecord, PlaceRecord, RotationRecord, StatusRecord,
     TombstoneRecord, UsageRecord, VersionRecord,
 };
 
+use serde::de::DeserializeOwned;
 use v1::RecordV1;
 use zeroize::Zeroizing;
 
@@ -63,13 +66,7 @@ pub fn encode_key(
     if material.len() != record.versions.len() {
         return Err(RecordFormatError::Malformed);
     }
-    let head = encode_head(&RecordV1::Key(record.clone()))?;
-    let mut bytes = Zeroizing::new(Vec::with_capacity(head.len() + material.len() * MATERIAL_LEN));
-    bytes.extend_from_slice(&head);
-    for one in material {
-        bytes.extend_from_slice(*one);
-    }
-    Ok(bytes)
+    Ok(joined(&encode_head(&RecordV1::Key(record.clone()))?, material))
 }
 
 /// The bytes of a deleted key's record, to be sealed.
@@ -93,18 +90,8 @@ pub fn encode_name(record: NameRecord) -> Result<Vec<u8>, RecordFormatError> {
 /// # Errors
 /// [`RecordFormatError`]; bytes left over are refused.
 pub fn decode(bytes: &[u8]) -> Result<Record<'_>, RecordFormatError> {
-    let (&format, content) = bytes.split_first().ok_or(RecordFormatError::Malformed)?;
-    if format > FORMAT {
-        return Err(RecordFormatError::Newer { found: format });
-    }
-    if format != FORMAT {
-        return Err(RecordFormatError::Malformed);
-    }
-    let (record, rest) = postcard::take_from_bytes(content).map_err(|_| RecordFormatError::Malformed)?;
-    let (materials, left_over) = rest.as_chunks();
-    if !left_over.is_empty() {
-        return Err(RecordFormatError::Malformed);
-    }
+    let (record, rest) = split(bytes, FORMAT)?;
+    let (materials, _) = rest.as_chunks();
     match record {
         RecordV1::Key(key) if key.versions.len() == materials.len() => Ok(Record::Key(key, Materials(materials))),
         RecordV1::Tombstone(tombstone) if rest.is_empty() => Ok(Record::Tombstone(tombstone)),
@@ -151,6 +138,29 @@ impl<'a> Materials<'a> {
     pub fn iter(self) -> impl ExactSizeIterator<Item = &'a [u8; MATERIAL_LEN]> {
         self.0.iter()
     }
+}
+
+/// The two sections in one buffer, which has the right size from the beginning.
+fn joined(head: &[u8], material: &[&[u8; MATERIAL_LEN]]) -> Zeroizing<Vec<u8>> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(head.len() + material.len() * MATERIAL_LEN));
+    bytes.extend_from_slice(head);
+    for one in material {
+        bytes.extend_from_slice(*one);
+    }
+    bytes
+}
+
+/// What stands before the material, and the material: whole pieces of [`MATERIAL_LEN`] bytes.
+fn split<T: DeserializeOwned>(bytes: &[u8], known: u8) -> Result<(T, &[u8]), RecordFormatError> {
+    let (&format, content) = bytes.split_first().ok_or(RecordFormatError::Malformed)?;
+    if format > known {
+        return Err(RecordFormatError::Newer { found: format });
+    }
+    if format != known {
+        return Err(RecordFormatError::Malformed);
+    }
+    let (head, rest) = postcard::take_from_bytes(content).map_err(|_| RecordFormatError::Malformed)?;
+    if rest.len().is_multiple_of(MATERIAL_LEN) { Ok((head, rest)) } else { Err(RecordFormatError::Malformed) }
 }
 
 /// Everything but the material: nothing in it is secret.

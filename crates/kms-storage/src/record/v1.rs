@@ -48,6 +48,8 @@ pub struct KeyRecord {
     pub revision: Revision,
     /// When it came to that revision.
     pub revised_at: Timestamp,
+    /// The origin's revision at which its deletion was cancelled last.
+    pub cancelled: Option<Revision>,
 }
 
 /// What a key is for.
@@ -77,7 +79,10 @@ pub enum PlaceRecord {
         replicas: BTreeSet<ZoneName>,
     },
     /// In several zones; this is not its origin.
-    Replica,
+    Replica {
+        /// The origin's revision that was applied last.
+        applied: Revision,
+    },
 }
 
 /// Whether a key may be used.
@@ -163,6 +168,8 @@ pub struct TombstoneRecord {
     pub deleted_at: Timestamp,
     /// Its last revision.
     pub revision: Revision,
+    /// At the origin, the zones that may still hold the key.
+    pub replicas: BTreeSet<ZoneName>,
 }
 
 /// Which key has a name.

@@ -2,7 +2,7 @@
 
 use kms_storage::record::{
     self, AutomaticRecord, KeyRecord, KindRecord, MadeRecord, NameRecord, PlaceRecord, Record, RecordFormatError,
-    RotationRecord, StatusRecord, TombstoneRecord, UsageRecord, VersionRecord,
+    RotationRecord, StatusRecord, TombstoneRecord, Transfer, UsageRecord, VersionRecord,
 };
 use kms_types::{KeyId, MaterialVersion, Revision, RotationPeriod, Timestamp};
 use proptest::prelude::*;
@@ -50,6 +50,7 @@ fn simple_key() -> KeyRecord {
         versions: vec![version(1, MadeRecord::Created)],
         revision: Revision::FIRST,
         revised_at: nanos("2026-06-22T11:31:23.248010627Z"),
+        cancelled: None,
     }
 }
 
@@ -75,13 +76,14 @@ fn full_key() -> KeyRecord {
             version(3, MadeRecord::Automatically),
         ],
         revision: Revision::new(300).unwrap(),
+        cancelled: Revision::new(299),
         ..simple_key()
     }
 }
 
 fn replica_key() -> KeyRecord {
     KeyRecord {
-        place: PlaceRecord::Replica,
+        place: PlaceRecord::Replica { applied: Revision::new(12).unwrap() },
         status: StatusRecord::Disabled { since: nanos("2026-07-01T00:00:00.000000000Z") },
         ..simple_key()
     }
@@ -95,6 +97,7 @@ fn tombstone() -> TombstoneRecord {
         origin_zone: "ch-gva-2".parse().unwrap(),
         deleted_at: nanos("2026-07-31T00:00:00.000000000Z"),
         revision: Revision::new(7).unwrap(),
+        replicas: ["de-fra-1"].map(|zone| zone.parse().unwrap()).into(),
     }
 }
 
@@ -120,6 +123,13 @@ fn samples() -> Vec<(&'static str, String, Vec<u8>)> {
         ("a deleted key", format!("{:#?}", tombstone()), record::encode_tombstone(&tombstone()).unwrap()),
         ("a name", format!("{name:#?}"), record::encode_name(name).unwrap()),
     ]
+}
+
+fn transfers() -> Vec<(&'static str, String, Vec<u8>)> {
+    let (full, materials) = (full_key(), materials(&full_key()));
+    let key = record::encode_transfer(&full, &materials.iter().collect::<Vec<_>>()).unwrap().to_vec();
+    let deletion = record::encode_tombstone_transfer(&tombstone()).unwrap();
+    vec![("the state of a key", format!("{full:#?}"), key), ("a deletion", format!("{:#?}", tombstone()), deletion)]
 }
 
 fn hexdump(bytes: &[u8]) -> String {
@@ -150,14 +160,31 @@ fn bytes_of_dumps(text: &str) -> Vec<Vec<u8>> {
 
 #[test]
 fn records_keep_their_bytes() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/records-v1.txt");
-    let mut text = String::from(
+    keep_their_bytes(
+        "records-v1.txt",
         "Stored records of format 1 before they are sealed: 01 | kind and fields (postcard) | 32 bytes of material for each\n\
          version. Integers are varints (signed ones zigzag), texts and lists carry their length, a UUID its length 16,\n\
          variants their number. These bytes never change; a new format gets a file of its own.\n\
          Made by ZONEKMS_GOLDEN=write cargo test -p kms-storage records_keep_their_bytes\n",
+        &samples(),
     );
-    for (name, fields, bytes) in samples() {
+}
+
+#[test]
+fn transfers_keep_their_bytes() {
+    keep_their_bytes(
+        "transfers-v1.txt",
+        "What zones send each other before it is sealed to the target, format 1: 01 | kind and fields (postcard) | 32 bytes of\n\
+         material for each version. The fields are those of stored records, the kinds 00 for a key and 01 for a deletion.\n\
+         Made by ZONEKMS_GOLDEN=write cargo test -p kms-storage transfers_keep_their_bytes\n",
+        &transfers(),
+    );
+}
+
+fn keep_their_bytes(file: &str, head: &str, samples: &[(&str, String, Vec<u8>)]) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(file);
+    let mut text = String::from(head);
+    for (name, fields, bytes) in samples {
         write!(text, "\n## {name}: {} bytes\n{}\n{fields}\n", bytes.len(), hexdump(&bytes)).unwrap();
     }
     if std::env::var("ZONEKMS_GOLDEN").is_ok_and(|mode| mode == "write") {
@@ -166,7 +193,36 @@ fn records_keep_their_bytes() {
     let golden = fs::read_to_string(&path).unwrap();
     assert!(golden == text, "the bytes of stored records changed:\n{text}");
     let kept: Vec<_> = bytes_of_dumps(&golden);
-    assert_eq!(kept, samples().into_iter().map(|(_, _, bytes)| bytes).collect::<Vec<_>>());
+    assert_eq!(kept, samples.iter().map(|(_, _, bytes)| bytes.clone()).collect::<Vec<_>>());
+}
+
+#[test]
+fn transfers_come_back_and_nothing_else_does() {
+    let bytes = transfers().swap_remove(0).2;
+    match record::decode_transfer(&bytes).map_err(|error| error.to_string()).unwrap() {
+        Transfer::Key(key, found) => {
+            assert_eq!(key, full_key());
+            assert!(found.iter().eq(&materials(&key)));
+        }
+        Transfer::Tombstone(_) => panic!("it was a key"),
+    }
+    for length in 0..bytes.len() {
+        assert!(record::decode_transfer(&bytes[..length]).is_err(), "cut to {length}");
+    }
+    for extra in [1, 32] {
+        assert!(record::decode_transfer(&[&bytes[..], &vec![0; extra]].concat()).is_err(), "{extra} more");
+    }
+    let newer = [&[2], &bytes[1..]].concat();
+    assert_eq!(record::decode_transfer(&newer).err(), Some(RecordFormatError::Newer { found: 2 }));
+    let deletion = transfers().swap_remove(1).2;
+    assert!(matches!(record::decode_transfer(&deletion), Ok(Transfer::Tombstone(found)) if found == tombstone()));
+    for record in [simple_key(), replica_key()] {
+        let materials = materials(&record);
+        let materials = materials.iter().collect::<Vec<_>>();
+        assert_eq!(record::encode_transfer(&record, &materials).err(), Some(RecordFormatError::OtherKind));
+        let stored = record::encode_key(&record, &materials).unwrap();
+        assert_eq!(record::decode_transfer(&stored).err(), Some(RecordFormatError::OtherKind), "not at its origin");
+    }
 }
 
 #[test]
