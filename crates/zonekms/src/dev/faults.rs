@@ -74,6 +74,10 @@ impl FrameFaults for LabFaults {
     fn verdict(&self, from: &ZoneName, to: &ZoneName) -> FrameVerdict {
         self.state().links.verdict(from, to, self.entropy.as_ref())
     }
+
+    fn is_cut(&self, from: &ZoneName, to: &ZoneName) -> bool {
+        self.state().links.is_cut(from, to)
+    }
 }
 
 struct ZoneFaults {

@@ -70,6 +70,10 @@ impl LinkFaults {
         }
     }
 
+    pub(super) fn is_cut(&self, from: &ZoneName, to: &ZoneName) -> bool {
+        self.0.get(&(from.clone(), to.clone())) == Some(&LinkFault::Cut)
+    }
+
     pub(super) fn list(&self) -> impl Iterator<Item = Value> {
         self.0.iter().map(|((from, to), fault)| {
             let mut shown = Map::new();
