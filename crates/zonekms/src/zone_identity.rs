@@ -181,8 +181,7 @@ pub(crate) fn describe_new_identity(directory: &Path, zone: &ZoneName, identity:
 
 fn read_hpke_key(directory: &Path) -> Result<ZonePrivateKey, ZoneIdentityFault> {
     let path = directory.join(HPKE_KEY);
-    let content = read_secret(&path, HPKE_KEY_FILE_LIMIT, Guard::Owner)
-        .map_err(unreadable)?;
+    let content = read_secret(&path, HPKE_KEY_FILE_LIMIT, Guard::Owner).map_err(unreadable)?;
     let mut bytes = Zeroizing::new([0_u8; ZonePrivateKey::LEN]);
     hex::decode_to_slice(content.expose().trim_ascii(), &mut bytes[..]).map_err(|_| {
         let length = 2 * ZonePrivateKey::LEN;
@@ -222,10 +221,7 @@ mod tests {
         }
         names.sort();
         assert_eq!(names, [CERTIFICATE_KEY, CERTIFICATE, HPKE_KEY, PEER]);
-        assert!(matches!(
-            ZoneIdentity::create(&directory, &zone(), &OsEntropy),
-            Err(ZoneIdentityFault::Exists(_))
-        ));
+        assert!(matches!(ZoneIdentity::create(&directory, &zone(), &OsEntropy), Err(ZoneIdentityFault::Exists(_))));
     }
 
     #[test]

@@ -128,7 +128,9 @@ impl ZoneServer {
             None => Ok(()),
         };
         let stopped = self.running.stop().await;
-        served.and(linked).and(stopped.map_err(|error| failure(&format!("the store did not close in good order: {error}"))))
+        served
+            .and(linked)
+            .and(stopped.map_err(|error| failure(&format!("the store did not close in good order: {error}"))))
     }
 }
 
@@ -155,10 +157,7 @@ impl Serving {
 }
 
 /// Keyring, store, service: each verified before the next begins.
-async fn start_service(
-    plan: ZonePlan<'_>,
-    replication: Option<ReplicationConfig>,
-) -> Result<(Kms, Running), Failure> {
+async fn start_service(plan: ZonePlan<'_>, replication: Option<ReplicationConfig>) -> Result<(Kms, Running), Failure> {
     let zone = plan.zone.clone();
     let failure = |error: &dyn Display| zone_failure(&zone, error);
     let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);

@@ -138,7 +138,8 @@ mod tests {
     #[test]
     fn a_call_fault_is_spent_in_its_zones_only() {
         let lab = lab();
-        lab.set(json!({"key": KEY, "operation": "encrypt", "status": 503, "zone": "b"}).to_string().as_bytes()).unwrap();
+        lab.set(json!({"key": KEY, "operation": "encrypt", "status": 503, "zone": "b"}).to_string().as_bytes())
+            .unwrap();
         let (a, b) = (lab.of_zone("a".parse().unwrap()), lab.of_zone("b".parse().unwrap()));
         let key = KEY.parse().unwrap();
         assert_eq!(a.take(key, "encrypt"), None);

@@ -101,12 +101,7 @@ pub(super) struct Lab {
 }
 
 impl Lab {
-    pub(super) fn new(
-        clock: LabClock,
-        zones: Vec<Kms>,
-        listed: Vec<ZoneEntry>,
-        faults: Arc<LabFaults>,
-    ) -> Arc<Self> {
+    pub(super) fn new(clock: LabClock, zones: Vec<Kms>, listed: Vec<ZoneEntry>, faults: Arc<LabFaults>) -> Arc<Self> {
         Arc::new(Self { clock, zones, listed, faults, moving: Mutex::new(()) })
     }
 

@@ -6,3 +6,4 @@ mod dev;
 mod inspect;
 mod program;
 mod serve;
+mod zone_identity;

@@ -86,7 +86,8 @@ impl LinkFaults {
                 LinkFault::Impaired(Impairment { delay, drop, duplicate, reorder }) => {
                     if !delay.is_zero() {
                         // Far below the end of u64: a request's delay is at most a minute.
-                        shown.insert("delay-ms".to_owned(), json!(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX)));
+                        shown
+                            .insert("delay-ms".to_owned(), json!(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX)));
                     }
                     for (name, Probability(value)) in [("drop", drop), ("duplicate", duplicate), ("reorder", reorder)] {
                         if *value > 0.0 {

@@ -75,11 +75,8 @@ impl FaultRequest {
             return Err(InvalidFault::new("to", "must be another zone than from"));
         }
         let delay = members.whole_number("delay-ms", &(0..=LONGEST_DELAY))?;
-        let [drop, duplicate, reorder] = [
-            probability(members, "drop")?,
-            probability(members, "duplicate")?,
-            probability(members, "reorder")?,
-        ];
+        let [drop, duplicate, reorder] =
+            [probability(members, "drop")?, probability(members, "duplicate")?, probability(members, "reorder")?];
         let impaired = delay.is_some() || drop.is_some() || duplicate.is_some() || reorder.is_some();
         let fault = match members.boolean("cut")? {
             Some(_) if impaired => return Err(InvalidFault::new("cut", "stands alone: a link is cut or impaired")),
