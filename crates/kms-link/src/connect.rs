@@ -1,0 +1,91 @@
+//! From a TCP connection to one between two zones that have proven themselves.
+
+use crate::config::LinkLimits;
+use crate::hello::{self, HelloError};
+use kms_types::ZoneName;
+use rustls_pki_types::{CertificateDer, ServerName};
+use socket2::{SockRef, TcpKeepalive};
+use std::collections::HashMap;
+use std::io;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
+
+/// Why a connection did not come about.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConnectError {
+    #[error("no connection: {0}")]
+    Tcp(io::Error),
+    #[error("TLS: {0}")]
+    Tls(io::Error),
+    /// The verifier let it through, so this cannot happen; it is refused all the same.
+    #[error("its certificate belongs to no zone")]
+    Nobody,
+    #[error(transparent)]
+    Hello(#[from] HelloError),
+    #[error("it took too long to prove itself")]
+    TooSlow,
+}
+
+impl ConnectError {
+    /// Whether the other side is not, or not provably, the zone it should be; otherwise it merely could not be reached.
+    pub(crate) fn is_refusal(&self) -> bool {
+        match self {
+            Self::Tls(error) => error.kind() == io::ErrorKind::InvalidData,
+            Self::Nobody => true,
+            Self::Hello(error) => match error {
+                HelloError::NotSaid(_) => false,
+                HelloError::Garbage
+                | HelloError::Version(_)
+                | HelloError::OtherSender { .. }
+                | HelloError::OtherReceiver { .. } => true,
+            },
+            Self::Tcp(_) | Self::TooSlow => false,
+        }
+    }
+}
+
+/// Dials `peer` at `address`.
+pub(crate) async fn dial(
+    address: &str,
+    connector: &TlsConnector,
+    name: ServerName<'static>,
+    own: &ZoneName,
+    peer: &ZoneName,
+    limits: &LinkLimits,
+) -> Result<client::TlsStream<TcpStream>, ConnectError> {
+    let dialling = async {
+        let stream = TcpStream::connect(address).await.map_err(ConnectError::Tcp)?;
+        prepare(&stream).map_err(ConnectError::Tcp)?;
+        let mut stream = connector.connect(name, stream).await.map_err(ConnectError::Tls)?;
+        hello::exchange(&mut stream, own, peer, limits.handshake_timeout).await?;
+        Ok(stream)
+    };
+    tokio::time::timeout(limits.handshake_timeout, dialling).await.unwrap_or(Err(ConnectError::TooSlow))
+}
+
+/// Lets in who dialled, if its certificate is one of `zones`, and tells which zone that is.
+pub(crate) async fn admit(
+    stream: TcpStream,
+    acceptor: &TlsAcceptor,
+    zones: &HashMap<CertificateDer<'static>, ZoneName>,
+    own: &ZoneName,
+    limits: &LinkLimits,
+) -> Result<(ZoneName, server::TlsStream<TcpStream>), ConnectError> {
+    let admitting = async {
+        prepare(&stream).map_err(ConnectError::Tcp)?;
+        let mut stream = acceptor.accept(stream).await.map_err(ConnectError::Tls)?;
+        let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+        let peer = certificate.and_then(|certificate| zones.get(certificate)).ok_or(ConnectError::Nobody)?.clone();
+        hello::exchange(&mut stream, own, &peer, limits.handshake_timeout).await?;
+        Ok((peer, stream))
+    };
+    tokio::time::timeout(limits.handshake_timeout, admitting).await.unwrap_or(Err(ConnectError::TooSlow))
+}
+
+/// Frames go out at once, and a dead connection is noticed though nothing is sent.
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(15)).with_interval(Duration::from_secs(5));
+    SockRef::from(stream).set_tcp_keepalive(&keepalive)
+}
