@@ -1,9 +1,11 @@
 //! The program and its configuration, from outside.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod api;
 mod config_files;
 mod dev;
 mod inspect;
 mod program;
 mod serve;
 mod zone_identity;
+mod zones;

@@ -94,11 +94,16 @@ pub(crate) fn address(event: &Value) -> SocketAddr {
 
 /// Sends one request and reads the answer: its status and body.
 pub(crate) fn http(address: SocketAddr, method: &str, target: &str, body: &str) -> (u16, String) {
+    http_with(address, method, target, body, "")
+}
+
+/// The same with further header lines, each ended by CR LF.
+pub(crate) fn http_with(address: SocketAddr, method: &str, target: &str, body: &str, headers: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let length = body.len();
     let request = format!(
-        "{method} {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+        "{method} {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
     );
     stream.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();
