@@ -104,7 +104,7 @@ impl<'a> KeyAnswer<'a> {
             rotation: key.rotation().into(),
             replicas: match key.place() {
                 Place::Origin { replicas } => replicas.iter().map(ZoneName::as_str).collect(),
-                Place::SingleZone | Place::Replica => Vec::new(),
+                Place::SingleZone | Place::Replica { .. } => Vec::new(),
             },
             replicas_status: None,
             delete_at,

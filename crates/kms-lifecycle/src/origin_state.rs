@@ -8,7 +8,7 @@ use crate::key::{Key, Kind, RevisionStamp};
 use crate::place::Place;
 use crate::restore::{InconsistentKey, KeyParts};
 use crate::status::Status;
-use kms_types::{Revision, Timestamp};
+use kms_types::{KeyId, OrganisationName, Revision, Timestamp, ZoneName};
 use std::collections::BTreeSet;
 
 /// A key as its origin tells it at one revision: everything but the zones that hold it.
@@ -20,7 +20,7 @@ pub struct OriginState(Key);
 #[must_use = "a state is nothing until it is stored"]
 pub enum OriginUpdate {
     /// The key changes to this.
-    Newer(Key),
+    Newer(Box<Key>),
     /// The replica has this revision or a later one already.
     AlreadyHeld,
 }
@@ -57,6 +57,24 @@ impl OriginState {
         self.0.to_parts()
     }
 
+    /// The key.
+    #[must_use]
+    pub const fn id(&self) -> KeyId {
+        self.0.id
+    }
+
+    /// Who owns the key.
+    #[must_use]
+    pub const fn organisation(&self) -> &OrganisationName {
+        &self.0.organisation
+    }
+
+    /// The zone whose state it is.
+    #[must_use]
+    pub const fn origin_zone(&self) -> &ZoneName {
+        &self.0.origin_zone
+    }
+
     /// The origin's revision.
     #[must_use]
     pub const fn revision(&self) -> Revision {
@@ -65,6 +83,24 @@ impl OriginState {
 }
 
 impl Key {
+    /// The revision, of the key's origin, that this zone has: on a replica the one applied last.
+    #[must_use]
+    pub const fn origin_revision(&self) -> Revision {
+        match self.place {
+            Place::SingleZone | Place::Origin { .. } => self.revision.seq,
+            Place::Replica { applied } => applied,
+        }
+    }
+
+    /// Whether this is a replica of a key of that zone.
+    #[must_use]
+    pub fn is_replica_from(&self, zone: &ZoneName) -> bool {
+        match self.place {
+            Place::SingleZone | Place::Origin { .. } => false,
+            Place::Replica { .. } => self.origin_zone == *zone,
+        }
+    }
+
     /// What a key's origin tells its replicas; `None` elsewhere than at the origin of a multi-zone key.
     #[must_use]
     pub fn origin_state(&self) -> Option<OriginState> {
@@ -129,12 +165,12 @@ impl Key {
             }
             (Status::Enabled { .. } | Status::Disabled { .. }, own) => own,
         };
-        Ok(OriginUpdate::Newer(Self {
+        Ok(OriginUpdate::Newer(Box::new(Self {
             place: Place::Replica { applied: origin.revision.seq },
             status,
             revision: RevisionStamp { seq, at },
             ..origin.clone()
-        }))
+        })))
     }
 
     fn is_same_key(&self, other: &Self) -> bool {

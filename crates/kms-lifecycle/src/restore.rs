@@ -156,12 +156,8 @@ fn check_times(key: &Key) -> Result<(), InconsistentKey> {
 }
 
 fn check_cancellation(key: &Key) -> Result<(), InconsistentKey> {
-    let reached = match key.place {
-        Place::SingleZone | Place::Origin { .. } => key.revision.seq,
-        Place::Replica { applied } => applied,
-    };
     match key.cancelled {
-        Some(cancelled) if cancelled > reached => Err(InconsistentKey::Cancellation),
+        Some(cancelled) if cancelled > key.origin_revision() => Err(InconsistentKey::Cancellation),
         Some(_) | None => Ok(()),
     }
 }

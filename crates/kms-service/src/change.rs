@@ -4,16 +4,17 @@ use kms_crypto::KeyMaterial;
 use kms_lifecycle::{
     Change, Command, Decision, DueWork, FinalDeletion, Key, Rejection, VersionInfo, decide, decide_due,
 };
+use kms_storage::record::TombstoneRecord;
 use kms_storage::{Body, Commit, CommitError, Fence, RecordKey, Write};
 use kms_types::{KeyId, ZoneName};
 use std::sync::Arc;
 
 use crate::caller::Caller;
 use crate::create::{not_committed, unreadable};
-use crate::directory::KeyCell;
+use crate::directory::{Deleted, KeyCell};
 use crate::error::KmsError;
 use crate::kms::{Kms, Replicated, Zone};
-use crate::records::Opened;
+use crate::records::{Opened, tombstone_record};
 use crate::snapshot::Snapshot;
 
 impl Kms {
@@ -36,21 +37,25 @@ impl Kms {
     /// # Errors
     ///
     /// The key's own rules first; then [`KmsError::InvalidTargetZone`] for a zone that is not known here; and
-    /// [`KmsError::ReplicationUnavailable`], because a server without links to other zones could not keep the promise.
+    /// [`KmsError::ReplicationUnavailable`] when there is no link to that zone, because the promise could not be kept.
     pub async fn replicate_key(&self, caller: &Caller, id: KeyId, target: ZoneName) -> Result<Replicated, KmsError> {
         let key = self.get_key(caller, id)?;
-        let known = self.zone().known_zones.contains(&target);
+        let zone = self.zone();
+        let linked = zone.replication.as_ref().is_some_and(|replication| replication.knows(&target));
+        let known = zone.known_zones.contains(&target);
         let command = Command::Replicate { target };
-        match decide(&key, &command, self.zone().clock.now()) {
-            Ok(Decision::Change(_) | Decision::AlreadyApplied) if known => Err(KmsError::ReplicationUnavailable),
-            Ok(Decision::Change(_) | Decision::AlreadyApplied) => Err(KmsError::InvalidTargetZone),
-            Err(rejection) => Err(rejection.into()),
+        match decide(&key, &command, zone.clock.now())? {
+            Decision::Change(_) | Decision::AlreadyApplied if !known => Err(KmsError::InvalidTargetZone),
+            Decision::Change(_) | Decision::AlreadyApplied if !linked => Err(KmsError::ReplicationUnavailable),
+            Decision::Change(_) | Decision::AlreadyApplied => {
+                Ok(Replicated { key: self.change_key(caller, id, command).await? })
+            }
         }
     }
 }
 
 /// How a commit of one key's change ended.
-enum Attempt {
+pub(crate) enum Attempt {
     Done(Arc<Key>),
     /// The record had moved on since it was read; it was read again.
     Stale,
@@ -109,15 +114,28 @@ impl Zone {
         if change.new_version().is_some() {
             material.push(Arc::new(KeyMaterial::generate(self.entropy.as_ref())?));
         }
+        self.commit_key(cell, current, key, material.into(), fence).await
+    }
+
+    /// Stores `key` with `material` in the place of `current` and shows it. To be called in the key's turn.
+    pub(crate) async fn commit_key(
+        &self,
+        cell: &KeyCell,
+        current: &Snapshot,
+        key: Key,
+        material: Box<[Arc<KeyMaterial>]>,
+        fence: Option<&Fence>,
+    ) -> Result<Attempt, KmsError> {
         let version = current.record().next().ok_or(KmsError::Rejected(Rejection::Exhausted))?;
         let record = self.records.seal_key(&key, &material, version)?;
         let place = RecordKey::key(key.organisation(), key.id());
         let commit = Commit { writes: vec![Write::live(place, current.record(), record)], fence: fence.cloned() };
         match self.store.commit(commit).await {
             Ok(durable) => {
-                let snapshot = Snapshot::new(key, material.into(), version);
+                let snapshot = Snapshot::new(key, material, version);
                 let key = Arc::clone(snapshot.key());
                 self.directory.publish(cell, snapshot, &durable);
+                self.announce(&key);
                 self.due_changed.notify_one();
                 Ok(Attempt::Done(key))
             }
@@ -131,7 +149,18 @@ impl Zone {
         current: &Snapshot,
         deletion: &FinalDeletion,
     ) -> Result<Attempt, KmsError> {
-        let tombstone = deletion.tombstone();
+        let tombstone = tombstone_record(deletion.tombstone());
+        self.commit_tombstone(cell, current, &tombstone, Some(&self.fence)).await
+    }
+
+    /// Stores `tombstone` in the place of `current`, whose name it frees. To be called in the key's turn.
+    pub(crate) async fn commit_tombstone(
+        &self,
+        cell: &KeyCell,
+        current: &Snapshot,
+        tombstone: &TombstoneRecord,
+        fence: Option<&Fence>,
+    ) -> Result<Attempt, KmsError> {
         let version = current.record().next().ok_or(KmsError::Rejected(Rejection::Exhausted))?;
         let record = self.records.seal_tombstone(tombstone, version)?;
         let name_place = RecordKey::name(&tombstone.organisation, &tombstone.name);
@@ -140,9 +169,10 @@ impl Zone {
             Write::live(RecordKey::key(&tombstone.organisation, tombstone.id), current.record(), record),
             Write::tombstone(name_place, name_found),
         ];
-        match self.store.commit(Commit::new(writes).fenced(self.fence.clone())).await {
+        match self.store.commit(Commit { writes, fence: fence.cloned() }).await {
             Ok(durable) => {
-                self.directory.remove(cell, &durable);
+                self.directory.bury(cell, Deleted::from(tombstone), &durable);
+                self.announce_tombstone(tombstone.id, tombstone.revision, &tombstone.replicas);
                 tracing::info!(key = %tombstone.id, organisation = %tombstone.organisation, "key deleted for good");
                 Ok(Attempt::Done(Arc::clone(current.key())))
             }
@@ -183,10 +213,16 @@ impl Zone {
         }
         match self.records.open_key(key.organisation(), key.id(), stored.version, &sealed) {
             Ok(Opened::Key(snapshot)) => {
+                let key = Arc::clone(snapshot.key());
                 self.directory.refresh(cell, snapshot);
+                self.announce(&key);
                 Ok(())
             }
-            Ok(Opened::Tombstone(_)) => Err(KmsError::KeyNotFound),
+            Ok(Opened::Tombstone(tombstone)) => {
+                self.directory.bury_found(cell, Deleted::from(&tombstone));
+                self.announce_tombstone(tombstone.id, tombstone.revision, &tombstone.replicas);
+                Err(KmsError::KeyNotFound)
+            }
             Err(cause) => {
                 tracing::error!(record = %place, %cause, "a record is damaged");
                 Err(KmsError::RecordDamaged)

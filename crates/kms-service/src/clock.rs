@@ -98,6 +98,12 @@ impl ServiceClock {
         Timestamp::from_nanos(self.latest.fetch_max(shifted, Ordering::AcqRel).max(shifted))
     }
 
+    /// Time since some fixed point, which nobody can set: for deadlines.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.source.elapsed()
+    }
+
     /// The wall clock as it is: for what is agreed with the outside world, such as the expiry of a signature.
     #[must_use]
     pub fn wall(&self) -> Timestamp {

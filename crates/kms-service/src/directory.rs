@@ -3,7 +3,8 @@
 use arc_swap::{ArcSwap, Guard};
 use kms_lifecycle::next_due;
 use kms_storage::Durable;
-use kms_types::{KeyId, KeyName, OrganisationName, Timestamp};
+use kms_storage::record::TombstoneRecord;
+use kms_types::{KeyId, KeyName, OrganisationName, Revision, Timestamp, ZoneName};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,6 +34,37 @@ enum Entry {
     Live(Arc<KeyCell>),
     /// The key's record does not open. The rest of the zone serves on.
     Damaged(OrganisationName),
+    /// The key is deleted. Kept so that no other zone brings it back.
+    Deleted(Arc<Deleted>),
+}
+
+/// What is known of a deleted key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Deleted {
+    pub(crate) organisation: OrganisationName,
+    pub(crate) origin: ZoneName,
+    pub(crate) revision: Revision,
+    /// In the origin zone, the zones that may still hold the key.
+    pub(crate) replicas: BTreeSet<ZoneName>,
+}
+
+impl From<&TombstoneRecord> for Deleted {
+    fn from(record: &TombstoneRecord) -> Self {
+        Self {
+            organisation: record.organisation.clone(),
+            origin: record.origin_zone.clone(),
+            revision: record.revision,
+            replicas: record.replicas.clone(),
+        }
+    }
+}
+
+/// What there is of a key id, whosever it is: for the scheduler and for replication.
+pub(crate) enum Sight {
+    Nothing,
+    Live(Arc<KeyCell>),
+    Damaged,
+    Deleted(Arc<Deleted>),
 }
 
 /// The keys of one zone.
@@ -69,10 +101,12 @@ impl Directory {
         match self.keys.pin().get(&id) {
             Some(Entry::Live(cell)) if cell.look().key().organisation() == organisation => look(cell),
             Some(Entry::Damaged(owner)) if owner == organisation => Err(KmsError::RecordDamaged),
-            Some(Entry::Live(_) | Entry::Damaged(_)) | None if self.closed.load(Ordering::Acquire) => {
+            Some(Entry::Live(_) | Entry::Damaged(_) | Entry::Deleted(_)) | None
+                if self.closed.load(Ordering::Acquire) =>
+            {
                 Err(KmsError::ReadOnly)
             }
-            Some(Entry::Live(_) | Entry::Damaged(_)) | None => Err(KmsError::KeyNotFound),
+            Some(Entry::Live(_) | Entry::Damaged(_) | Entry::Deleted(_)) | None => Err(KmsError::KeyNotFound),
         }
     }
 
@@ -83,10 +117,40 @@ impl Directory {
 
     /// The cell of the key `id`, whosever it is: for the scheduler.
     pub(crate) fn any_cell(&self, id: KeyId) -> Option<Arc<KeyCell>> {
-        match self.keys.pin().get(&id) {
-            Some(Entry::Live(cell)) => Some(Arc::clone(cell)),
-            Some(Entry::Damaged(_)) | None => None,
+        match self.sight(id) {
+            Sight::Live(cell) => Some(cell),
+            Sight::Nothing | Sight::Damaged | Sight::Deleted(_) => None,
         }
+    }
+
+    /// What there is of the key `id`.
+    pub(crate) fn sight(&self, id: KeyId) -> Sight {
+        match self.keys.pin().get(&id) {
+            Some(Entry::Live(cell)) => Sight::Live(Arc::clone(cell)),
+            Some(Entry::Damaged(_)) => Sight::Damaged,
+            Some(Entry::Deleted(deleted)) => Sight::Deleted(Arc::clone(deleted)),
+            None => Sight::Nothing,
+        }
+    }
+
+    /// All keys that are there, in no order.
+    pub(crate) fn cells(&self) -> Vec<Arc<KeyCell>> {
+        let keys = self.keys.pin();
+        let live = |entry: &Entry| match entry {
+            Entry::Live(cell) => Some(Arc::clone(cell)),
+            Entry::Damaged(_) | Entry::Deleted(_) => None,
+        };
+        keys.values().filter_map(live).collect()
+    }
+
+    /// All keys that are deleted, in no order.
+    pub(crate) fn tombstones(&self) -> Vec<(KeyId, Arc<Deleted>)> {
+        let keys = self.keys.pin();
+        let deleted = |(id, entry): (&KeyId, &Entry)| match entry {
+            Entry::Deleted(deleted) => Some((*id, Arc::clone(deleted))),
+            Entry::Live(_) | Entry::Damaged(_) => None,
+        };
+        keys.iter().filter_map(deleted).collect()
     }
 
     /// Ids of the organisation's keys.
@@ -156,6 +220,16 @@ impl Directory {
         self.keys.pin().insert(id, Entry::Damaged(organisation));
     }
 
+    /// Takes in a tombstone found in the store. False when there is something else of that id.
+    pub(crate) fn load_tombstone(&self, id: KeyId, deleted: Deleted) -> bool {
+        let keys = self.keys.pin();
+        if keys.contains_key(&id) {
+            return false;
+        }
+        keys.insert(id, Entry::Deleted(Arc::new(deleted)));
+        true
+    }
+
     /// Shows `snapshot` to every call that begins from now on. `_durable` is the store's word that its record will stay.
     pub(crate) fn publish(&self, cell: &KeyCell, snapshot: Snapshot, _durable: &Durable) {
         self.refresh(cell, snapshot);
@@ -175,10 +249,20 @@ impl Directory {
         }
     }
 
-    /// Forgets a key whose deletion is final; its name is free again.
-    pub(crate) fn remove(&self, cell: &KeyCell, _durable: &Durable) {
+    /// Keeps of a key whose deletion is final nothing but that; its name is free again.
+    pub(crate) fn bury(&self, cell: &KeyCell, deleted: Deleted, _durable: &Durable) {
+        self.bury_found(cell, deleted);
+    }
+
+    /// Changes what is known of a deleted key.
+    pub(crate) fn rebury(&self, id: KeyId, deleted: Deleted, _durable: &Durable) {
+        self.keys.pin().insert(id, Entry::Deleted(Arc::new(deleted)));
+    }
+
+    /// As [`Directory::bury`], for a tombstone just read from the store, which holds durable records only.
+    pub(crate) fn bury_found(&self, cell: &KeyCell, deleted: Deleted) {
         let key = Arc::clone(cell.look().key());
-        self.keys.pin().remove(&key.id());
+        self.keys.pin().insert(key.id(), Entry::Deleted(Arc::new(deleted)));
         let mut index = self.index();
         if let Some(due) = next_due(&key) {
             index.due.remove(&(due, key.id()));

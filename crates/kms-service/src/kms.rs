@@ -4,6 +4,7 @@ use kms_crypto::Entropy;
 use kms_lifecycle::Key;
 use kms_storage::{Fence, Health, Store};
 use kms_types::{KeyId, OrganisationName, Timestamp, ZoneName};
+use std::collections::HashSet;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use crate::clock::ServiceClock;
 use crate::directory::Directory;
 use crate::error::KmsError;
 use crate::records::Records;
+use crate::replication::Replication;
 
 /// The key management service of one zone. A cheap handle: clones share everything.
 #[derive(Clone)]
@@ -45,12 +47,15 @@ pub(crate) struct Zone {
     pub(crate) name: ZoneName,
     pub(crate) known_zones: Vec<ZoneName>,
     pub(crate) keys_per_organisation: u32,
+    /// Who may have keys here.
+    pub(crate) organisations: HashSet<OrganisationName>,
     pub(crate) credentials: Credentials,
     pub(crate) directory: Arc<Directory>,
     pub(crate) records: Records,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) clock: Arc<ServiceClock>,
+    pub(crate) replication: Option<Replication>,
     /// Proof of being the one scheduler of this store.
     pub(crate) fence: Fence,
     /// Held while due work is done, so that one pass is over before the next begins.

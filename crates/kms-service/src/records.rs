@@ -2,16 +2,18 @@
 
 use kms_crypto::{CheckValue, Entropy, KeyMaterial, Keyring, RecordError};
 use kms_lifecycle::{
-    InconsistentKey, Key, KeyParts, Kind, Made, ManualCount, Place, RevisionStamp, Rotation, Schedule, Status,
-    Tombstone, Usage, VersionInfo,
+    InconsistentKey, Key, KeyParts, Kind, Made, ManualCount, OriginState, Place, Rejection, RevisionStamp, Rotation,
+    Schedule, Status, Tombstone, Usage, VersionInfo,
 };
 use kms_storage::record::{
     self, AutomaticRecord, KeyRecord, KindRecord, MadeRecord, Materials, NameRecord, PlaceRecord, Record,
-    RecordFormatError, RotationRecord, StatusRecord, TombstoneRecord, UsageRecord, VersionRecord,
+    RecordFormatError, RotationRecord, StatusRecord, TombstoneRecord, Transfer, UsageRecord, VersionRecord,
 };
 use kms_storage::{RecordKey, RecordVersion};
-use kms_types::{KeyId, KeyName, OrganisationName, Timestamp};
+use kms_types::{KeyId, KeyName, OrganisationName};
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use zeroize::Zeroizing;
 
 use crate::error::KmsError;
 use crate::snapshot::Snapshot;
@@ -25,8 +27,16 @@ pub(crate) struct Records {
 /// What a key's record turned out to be.
 pub(crate) enum Opened {
     Key(Snapshot),
-    /// The key was deleted, at that time.
-    Tombstone(Timestamp),
+    /// The key was deleted.
+    Tombstone(TombstoneRecord),
+}
+
+/// What another zone sent.
+pub(crate) enum Arrived {
+    /// The state of a key there, with the material of each version.
+    Key(Box<OriginState>, Box<[Arc<KeyMaterial>]>),
+    /// The key was deleted there.
+    Tombstone(TombstoneRecord),
 }
 
 /// Why a record could not be used.
@@ -73,20 +83,17 @@ impl Records {
         version: RecordVersion,
     ) -> Result<Vec<u8>, KmsError> {
         let secrets: Vec<&[u8; 32]> = material.iter().map(|one| one.expose_secret()).collect();
-        let plain = encoded(record::encode_key(&to_record(key, material), &secrets))?;
+        let plain = encoded(record::encode_key(&to_record(key.to_parts(), material), &secrets))?;
         self.seal(&RecordKey::key(key.organisation(), key.id()), version, &plain)
     }
 
     /// The sealed record that takes the place of a deleted key.
-    pub(crate) fn seal_tombstone(&self, tombstone: &Tombstone, version: RecordVersion) -> Result<Vec<u8>, KmsError> {
-        let plain = encoded(record::encode_tombstone(&TombstoneRecord {
-            id: tombstone.id,
-            organisation: tombstone.organisation.clone(),
-            name: tombstone.name.clone(),
-            origin_zone: tombstone.origin_zone.clone(),
-            deleted_at: tombstone.deleted_at,
-            revision: tombstone.revision.seq,
-        }))?;
+    pub(crate) fn seal_tombstone(
+        &self,
+        tombstone: &TombstoneRecord,
+        version: RecordVersion,
+    ) -> Result<Vec<u8>, KmsError> {
+        let plain = encoded(record::encode_tombstone(tombstone))?;
         self.seal(&RecordKey::key(&tombstone.organisation, tombstone.id), version, &plain)
     }
 
@@ -118,7 +125,7 @@ impl Records {
         let plain = self.keyring.open_record(place.as_str(), version.get(), sealed)?;
         match record::decode(plain.expose())? {
             Record::Tombstone(tombstone) if tombstone.id == id && tombstone.organisation == *organisation => {
-                Ok(Opened::Tombstone(tombstone.deleted_at))
+                Ok(Opened::Tombstone(tombstone))
             }
             Record::Key(key, secrets) if key.id == id && key.organisation == *organisation => {
                 let material = verified_material(&key, secrets)?;
@@ -126,6 +133,44 @@ impl Records {
             }
             Record::Tombstone(_) | Record::Key(..) | Record::Name(_) => Err(Unusable::Misplaced),
         }
+    }
+
+    /// What other zones are told of the key, to be sealed to each of them.
+    pub(crate) fn transfer_of(&self, snapshot: &Snapshot) -> Result<Zeroizing<Vec<u8>>, KmsError> {
+        let state = snapshot.key().origin_state().ok_or(KmsError::Rejected(Rejection::NotOnReplica))?;
+        let material = snapshot.all_material();
+        let secrets: Vec<&[u8; 32]> = material.iter().map(|one| one.expose_secret()).collect();
+        encoded(record::encode_transfer(&to_record(state.to_parts(), material), &secrets))
+    }
+
+    /// What other zones are told of a deletion.
+    pub(crate) fn transfer_of_tombstone(&self, tombstone: &TombstoneRecord) -> Result<Zeroizing<Vec<u8>>, KmsError> {
+        let told = TombstoneRecord { replicas: BTreeSet::new(), ..tombstone.clone() };
+        encoded(record::encode_tombstone_transfer(&told)).map(Zeroizing::new)
+    }
+
+    /// Reads what another zone sent, and verifies every check value in it.
+    pub(crate) fn read_transfer(&self, plain: &[u8]) -> Result<Arrived, Unusable> {
+        match record::decode_transfer(plain)? {
+            Transfer::Key(key, secrets) => {
+                let material = verified_material(&key, secrets)?;
+                Ok(Arrived::Key(Box::new(OriginState::restore(to_parts(key)?)?), material))
+            }
+            Transfer::Tombstone(tombstone) => Ok(Arrived::Tombstone(tombstone)),
+        }
+    }
+}
+
+/// The record of a deleted key.
+pub(crate) fn tombstone_record(tombstone: &Tombstone) -> TombstoneRecord {
+    TombstoneRecord {
+        id: tombstone.id,
+        organisation: tombstone.organisation.clone(),
+        name: tombstone.name.clone(),
+        origin_zone: tombstone.origin_zone.clone(),
+        deleted_at: tombstone.deleted_at,
+        revision: tombstone.revision.seq,
+        replicas: tombstone.replicas.clone(),
     }
 }
 
@@ -151,8 +196,7 @@ fn verified_material(key: &KeyRecord, secrets: Materials<'_>) -> Result<Box<[Arc
         .collect()
 }
 
-fn to_record(key: &Key, material: &[Arc<KeyMaterial>]) -> KeyRecord {
-    let parts = key.to_parts();
+fn to_record(parts: KeyParts, material: &[Arc<KeyMaterial>]) -> KeyRecord {
     let check_value =
         |version: &VersionInfo, material: &KeyMaterial| *material.check_value(parts.id, version.version).as_bytes();
     KeyRecord {
@@ -185,7 +229,7 @@ fn to_record(key: &Key, material: &[Arc<KeyMaterial>]) -> KeyRecord {
         place: match parts.place {
             Place::SingleZone => PlaceRecord::SingleZone,
             Place::Origin { replicas } => PlaceRecord::Origin { replicas },
-            Place::Replica => PlaceRecord::Replica,
+            Place::Replica { applied } => PlaceRecord::Replica { applied },
         },
         origin_zone: parts.origin_zone,
         created_at: parts.created_at,
@@ -205,6 +249,7 @@ fn to_record(key: &Key, material: &[Arc<KeyMaterial>]) -> KeyRecord {
         },
         revision: parts.revision.seq,
         revised_at: parts.revision.at,
+        cancelled: parts.cancelled,
     }
 }
 
@@ -225,7 +270,7 @@ fn to_parts(record: KeyRecord) -> Result<KeyParts, InconsistentKey> {
         place: match record.place {
             PlaceRecord::SingleZone => Place::SingleZone,
             PlaceRecord::Origin { replicas } => Place::Origin { replicas },
-            PlaceRecord::Replica => Place::Replica,
+            PlaceRecord::Replica { applied } => Place::Replica { applied },
         },
         origin_zone: record.origin_zone,
         created_at: record.created_at,
@@ -256,6 +301,7 @@ fn to_parts(record: KeyRecord) -> Result<KeyParts, InconsistentKey> {
                 },
             })
             .collect(),
+        cancelled: record.cancelled,
         revision: RevisionStamp { seq: record.revision, at: record.revised_at },
     })
 }

@@ -22,9 +22,10 @@ enum Pass {
 }
 
 impl Kms {
-    /// Does all work that is due now, and answers when it is done. A key whose work fails is left for a later pass.
+    /// Does all work that is due now, attempts of replication included, and answers when it is done. A key whose work fails is left for a later pass.
     pub async fn run_due_work(&self) {
         Arc::clone(self.zone()).run_due_work().await;
+        self.zone().tick_replication().await;
         self.zone().due_changed.notify_one();
     }
 }

@@ -14,11 +14,11 @@ use tokio_util::task::TaskTracker;
 use crate::caller::{CredentialConfig, Credentials};
 use crate::clock::ServiceClock;
 use crate::create::CreateKey;
-use crate::directory::Directory;
+use crate::directory::{Deleted, Directory};
 use crate::error::StartError;
 use crate::kms::{Kms, Zone};
 use crate::records::{Opened, Records, Unusable};
-use crate::replication::ReplicationConfig;
+use crate::replication::{Replication, ReplicationConfig};
 
 /// Records read from the store at a time.
 const PAGE: usize = 1_000;
@@ -63,6 +63,7 @@ pub struct Parts {
 pub struct Running {
     zone: Arc<Zone>,
     scheduler: JoinHandle<()>,
+    replication: JoinHandle<()>,
 }
 
 impl Kms {
@@ -78,33 +79,38 @@ impl Kms {
         let records = Records::new(Arc::new(keyring), Arc::clone(&entropy));
         let directory = Arc::new(Directory::default());
         let default_keys = default_keys(&config.organisations);
-        let latest = load(store.as_ref(), &records, &directory, &default_keys).await?;
+        let latest = load(store.as_ref(), &records, &directory, &default_keys, &config.zone).await?;
         clock.not_before(latest);
 
         let fence = store.acquire(Role::Scheduler).await?;
+        let organisations = config.organisations.iter().map(|one| one.name.clone()).collect();
         let credentials = credentials(config.organisations, &config.zone, entropy.as_ref())?;
         let kms = Self::new(Zone {
             name: config.zone,
             known_zones: config.zones,
             keys_per_organisation: config.keys_per_organisation,
+            organisations,
             credentials,
             directory,
             records,
             store,
             entropy,
             clock,
+            replication: config.replication.map(Replication::new),
             fence,
             due_pass: Mutex::new(()),
             due_changed: Notify::new(),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
         });
+        kms.zone().announce_all();
         for (organisation, name) in default_keys {
             kms.ensure_default_key(organisation, name).await?;
         }
         kms.run_due_work().await;
         let scheduler = tokio::spawn(Arc::clone(kms.zone()).schedule());
-        let running = Running { zone: Arc::clone(kms.zone()), scheduler };
+        let replication = tokio::spawn(Arc::clone(kms.zone()).drive_replication());
+        let running = Running { zone: Arc::clone(kms.zone()), scheduler, replication };
         Ok((kms, running))
     }
 
@@ -133,6 +139,9 @@ impl Running {
         self.zone.stopping.cancel();
         if let Err(fault) = self.scheduler.await {
             tracing::error!(%fault, "the scheduler ended in a panic");
+        }
+        if let Err(fault) = self.replication.await {
+            tracing::error!(%fault, "the replication ended in a panic");
         }
         self.zone.tasks.close();
         self.zone.tasks.wait().await;
@@ -168,6 +177,7 @@ async fn load(
     records: &Records,
     directory: &Directory,
     default_keys: &HashMap<OrganisationName, KeyName>,
+    zone: &ZoneName,
 ) -> Result<Timestamp, StartError> {
     let mut latest = Timestamp::EPOCH;
     let mut after: Option<RecordKey> = None;
@@ -197,7 +207,15 @@ async fn load(
                         return Err(StartError::RepeatedKey { record: place });
                     }
                 }
-                Ok(Some(Opened::Tombstone(deleted_at))) => latest = latest.max(deleted_at),
+                Ok(Some(Opened::Tombstone(tombstone))) => {
+                    // Another zone's clock is no measure of this one's.
+                    if tombstone.origin_zone == *zone {
+                        latest = latest.max(tombstone.deleted_at);
+                    }
+                    if !directory.load_tombstone(id, Deleted::from(&tombstone)) {
+                        return Err(StartError::RepeatedKey { record: place });
+                    }
+                }
                 Ok(None) => {}
                 Err(cause) => match cause.newer_format() {
                     Some(found) => return Err(StartError::NewerFormat { record: place, found }),

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod cluster;
 mod crypto_calls;
 mod due_work;
 mod faults;
@@ -10,3 +11,4 @@ mod lookup_model;
 mod races;
 mod records;
 mod zone;
+mod zones;

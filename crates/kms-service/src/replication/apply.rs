@@ -1,0 +1,216 @@
+//! Storing what another zone says of its key: compare and swap, then show it, then answer.
+
+use kms_crypto::KeyMaterial;
+use kms_lifecycle::{ForeignState, Key, OriginState, OriginUpdate};
+use kms_replication::RefusalReason;
+use kms_storage::record::TombstoneRecord;
+use kms_storage::{Body, Commit, CommitError, Health, RecordKey, RecordVersion, Write};
+use kms_types::OrganisationName;
+use std::sync::Arc;
+
+use crate::change::Attempt;
+use crate::directory::{Deleted, KeyCell, Sight};
+use crate::error::KmsError;
+use crate::kms::Zone;
+use crate::records::Opened;
+use crate::replication::fault;
+use crate::snapshot::Snapshot;
+
+type Material = Box<[Arc<KeyMaterial>]>;
+
+/// What to do after a step.
+enum Next {
+    /// It is durable here.
+    Done,
+    /// What is known of the store was out of date and is not any more.
+    Again,
+}
+
+impl Zone {
+    /// Brings the replica to `state`; done when it has it, or a later one, durably.
+    pub(super) async fn apply_state(&self, state: &OriginState, material: Material) -> Result<(), RefusalReason> {
+        loop {
+            let next = match self.directory.sight(state.id()) {
+                Sight::Live(cell) => self.update_replica(&cell, state, &material).await?,
+                Sight::Nothing => self.first_copy(state, &material).await?,
+                Sight::Deleted(_) => return Err(RefusalReason::Deleted),
+                Sight::Damaged => return Err(failed("the stored record of this key is damaged")),
+            };
+            match next {
+                Next::Done => return Ok(()),
+                Next::Again => {}
+            }
+        }
+    }
+
+    /// Puts the tombstone in the place of the replica, or where the replica would have been.
+    pub(super) async fn apply_tombstone(&self, tombstone: TombstoneRecord) -> Result<(), RefusalReason> {
+        // Which zones hold the key is for its origin to know.
+        let tombstone = TombstoneRecord { replicas: Default::default(), ..tombstone };
+        loop {
+            let next = match self.directory.sight(tombstone.id) {
+                Sight::Live(cell) => self.delete_replica(&cell, &tombstone).await?,
+                Sight::Nothing => self.bury_unseen(&tombstone).await?,
+                Sight::Deleted(deleted) if deleted.revision >= tombstone.revision => return Ok(()),
+                Sight::Deleted(_) => return Err(RefusalReason::Deleted),
+                Sight::Damaged => return Err(failed("the stored record of this key is damaged")),
+            };
+            match next {
+                Next::Done => return Ok(()),
+                Next::Again => {}
+            }
+        }
+    }
+
+    async fn update_replica(
+        &self,
+        cell: &KeyCell,
+        state: &OriginState,
+        material: &Material,
+    ) -> Result<Next, RefusalReason> {
+        let _turn = cell.turn.lock().await;
+        let current = Arc::clone(&cell.look());
+        let key = match current.key().apply_origin(state, self.clock.now()) {
+            Ok(OriginUpdate::AlreadyHeld) => return Ok(Next::Done),
+            Ok(OriginUpdate::Newer(key)) => *key,
+            Err(ForeignState::NotReplica | ForeignState::OtherKey) => return Err(RefusalReason::NotOrigin),
+            Err(ForeignState::OtherHistory) => return Err(RefusalReason::Malformed),
+            Err(cause @ ForeignState::Exhausted) => return Err(failed(cause)),
+        };
+        match self.commit_key(cell, &current, key, material.clone(), None).await.map_err(failed)? {
+            Attempt::Done(key) => {
+                tell(&key, "replica updated by its origin");
+                Ok(Next::Done)
+            }
+            Attempt::Stale => Ok(Next::Again),
+        }
+    }
+
+    async fn first_copy(&self, state: &OriginState, material: &Material) -> Result<Next, RefusalReason> {
+        let organisation = state.organisation();
+        if !self.organisations.contains(organisation) {
+            return Err(failed(format!("organisation {organisation} is not configured in the target zone")));
+        }
+        let place = RecordKey::key(organisation, state.id());
+        if self.take_note(organisation, &place, state).await? {
+            return Ok(Next::Again);
+        }
+        let key = Key::replica_of(state, self.clock.now());
+        let reservation = match self.directory.reserve(organisation, key.name(), self.keys_per_organisation) {
+            Ok(reservation) => reservation,
+            Err(KmsError::NameConflict) => return Err(RefusalReason::NameTaken),
+            Err(KmsError::KeyQuota { .. }) => return Err(RefusalReason::QuotaReached),
+            Err(other) => return Err(failed(other)),
+        };
+        let name_place = RecordKey::name(organisation, key.name());
+        let named = self.store.get(&name_place).await.map_err(failed)?;
+        match named.body {
+            Body::Live(_) => return Err(RefusalReason::NameTaken),
+            Body::Absent | Body::Tombstone => {}
+        }
+        let name_version = named.version.next().ok_or_else(|| failed("the name has no further version"))?;
+        let version = RecordVersion::NEVER.next().ok_or_else(|| failed("the key has no further version"))?;
+        let record = self.records.seal_key(&key, material, version).map_err(failed)?;
+        let name = self.records.seal_name(organisation, key.name(), key.id(), name_version).map_err(failed)?;
+        let writes = vec![
+            Write::live(place.clone(), RecordVersion::NEVER, record),
+            Write::live(name_place, named.version, name),
+        ];
+        match self.store.commit(Commit::new(writes)).await {
+            Ok(durable) => {
+                let snapshot = Snapshot::new(key, material.clone(), version);
+                tell(snapshot.key(), "replica of another zone's key made");
+                reservation.fulfil(snapshot, &durable);
+                Ok(Next::Done)
+            }
+            Err(CommitError::Conflict { .. }) => Ok(Next::Again),
+            Err(CommitError::Unknown(cause)) => {
+                // What a read shows stays. Where it shows nothing, the write may still be under way if the store is not well.
+                if self.take_note(organisation, &place, state).await? {
+                    reservation.keep();
+                    return Ok(Next::Again);
+                }
+                if self.store.health() != Health::Ready {
+                    reservation.keep();
+                }
+                Err(failed(cause))
+            }
+            Err(refused) => Err(failed(refused)),
+        }
+    }
+
+    /// Shows what the store has at the place of a key that is not shown; false when there is nothing.
+    async fn take_note(
+        &self,
+        organisation: &OrganisationName,
+        place: &RecordKey,
+        state: &OriginState,
+    ) -> Result<bool, RefusalReason> {
+        let stored = self.store.get(place).await.map_err(failed)?;
+        let sealed = match stored.body {
+            Body::Live(sealed) => sealed,
+            Body::Absent | Body::Tombstone => return Ok(false),
+        };
+        match self.records.open_key(organisation, state.id(), stored.version, &sealed).map_err(failed)? {
+            Opened::Key(snapshot) => self.directory.load(snapshot),
+            Opened::Tombstone(tombstone) => self.directory.load_tombstone(tombstone.id, Deleted::from(&tombstone)),
+        };
+        Ok(true)
+    }
+
+    async fn delete_replica(&self, cell: &KeyCell, tombstone: &TombstoneRecord) -> Result<Next, RefusalReason> {
+        let _turn = cell.turn.lock().await;
+        let current = Arc::clone(&cell.look());
+        let key = current.key();
+        let is_of = key.is_replica_from(&tombstone.origin_zone)
+            && *key.organisation() == tombstone.organisation
+            && *key.name() == tombstone.name;
+        if !is_of {
+            return Err(RefusalReason::NotOrigin);
+        }
+        if key.origin_revision() >= tombstone.revision {
+            return Err(RefusalReason::Malformed);
+        }
+        match self.commit_tombstone(cell, &current, tombstone, None).await.map_err(failed)? {
+            Attempt::Done(key) => {
+                tell(&key, "replica deleted for good by its origin");
+                Ok(Next::Done)
+            }
+            Attempt::Stale => Ok(Next::Again),
+        }
+    }
+
+    /// The tombstone of a key that never came here, so that it never will.
+    async fn bury_unseen(&self, tombstone: &TombstoneRecord) -> Result<Next, RefusalReason> {
+        let place = RecordKey::key(&tombstone.organisation, tombstone.id);
+        let stored = self.store.get(&place).await.map_err(failed)?;
+        if let Body::Live(sealed) = stored.body {
+            let opened = self.records.open_key(&tombstone.organisation, tombstone.id, stored.version, &sealed);
+            match opened.map_err(failed)? {
+                Opened::Key(snapshot) => self.directory.load(snapshot),
+                Opened::Tombstone(found) => self.directory.load_tombstone(found.id, Deleted::from(&found)),
+            };
+            return Ok(Next::Again);
+        }
+        let version = stored.version.next().ok_or_else(|| failed("the key has no further version"))?;
+        let record = self.records.seal_tombstone(tombstone, version).map_err(failed)?;
+        match self.store.commit(Commit::new(vec![Write::live(place, stored.version, record)])).await {
+            Ok(_durable) => {
+                self.directory.load_tombstone(tombstone.id, Deleted::from(tombstone));
+                Ok(Next::Done)
+            }
+            Err(CommitError::Conflict { .. }) => Ok(Next::Again),
+            Err(refused) => Err(failed(refused)),
+        }
+    }
+}
+
+fn tell(key: &Key, what: &str) {
+    let (id, organisation, origin) = (key.id(), key.organisation(), key.origin_zone());
+    let revision = key.origin_revision().get();
+    tracing::info!(key = %id, %organisation, %origin, revision, "{what}");
+}
+
+fn failed(cause: impl std::fmt::Display) -> RefusalReason {
+    RefusalReason::Failed(fault(cause))
+}
