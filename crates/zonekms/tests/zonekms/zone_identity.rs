@@ -139,7 +139,7 @@ fn the_example_of_other_zones_is_true() {
     place.make_identity("ch-gva-2", "identity-before");
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/zonekms.toml");
     let peer = place.peer("ch-dk-2");
-    let key = peer.split("\"\"\"\n").nth(3).unwrap();
+    let key = peer.split("\"\"\"\n").nth(2).unwrap();
     let example = fs::read_to_string(example).unwrap();
     let (before, sections) = example.split_once("#   [identity]\n").unwrap();
     let (sections, after) = sections.split_once("\n\n").unwrap();
