@@ -64,24 +64,18 @@ async fn run(plan: DevPlan) -> Result<(), Failure> {
     let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
     let faults = LabFaults::none(zones.iter().map(|zone| zone.name.clone()).collect(), entropy);
 
-    let mut parts = Vec::new();
+    let (mut homes, mut identities) = (Vec::new(), Vec::new());
     for door in doors {
         let zone = directory.zone(&door.listed.name);
         let root_key = zone.find_or_make_root_key(&OsEntropy).map_err(Failure::run)?;
         let identity = zone.find_or_make_identity(&door.listed.name, &OsEntropy).map_err(Failure::run)?;
-        parts.push((door, zone, root_key, identity));
+        identities.push((door.listed.name.clone(), identity));
+        homes.push((door, zone, root_key));
     }
-    let (parts, identities): (Vec<_>, Vec<_>) = parts
-        .into_iter()
-        .map(|(door, zone, root_key, identity)| {
-            let name = door.listed.name.clone();
-            ((door, zone, root_key), (name, identity))
-        })
-        .unzip();
     let links = open_links(plan.lab_address().ip(), identities, &faults).await?;
 
     let mut servers = Vec::new();
-    for ((door, zone, root_key), links) in parts.into_iter().zip(links) {
+    for ((door, zone, root_key), links) in homes.into_iter().zip(links) {
         let call_faults = faults.of_zone(door.listed.name.clone());
         let zone_plan = ZonePlan {
             zone: door.listed.name,
