@@ -4,9 +4,11 @@ use crate::client::{Answer, Credential};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use http::Request;
-use kms_crypto::{Keyring, SecretBytes};
+use kms_crypto::{Keyring, SecretBytes, ZonePrivateKey};
 use kms_http::{FrontDoor, OperationFaults, RequestLimits, ZoneEntry};
-use kms_service::{CredentialConfig, Kms, KmsConfig, OrganisationConfig, Parts, Running, ServiceClock};
+use kms_service::{
+    CredentialConfig, Kms, KmsConfig, OrganisationConfig, Parts, ReplicationConfig, Running, ServiceClock,
+};
 use kms_storage::{MemoryStore, Store};
 use kms_testkit::{FakeTime, FaultyStore, SeededEntropy};
 use kms_types::Timestamp;
@@ -66,13 +68,14 @@ impl Zone {
             let zones = zone.map(|zone| vec![zone.parse().unwrap()]);
             CredentialConfig::new(credential.id, SecretBytes::copy_from(credential.secret.as_bytes()), zones).unwrap()
         };
+        let peer_key = ZonePrivateKey::generate(&SeededEntropy::new(3)).unwrap();
         let vectors = [
             Credential { id: "EXOb03c1e7fd2a8f5d0c1d2e3f4", secret: "kmsTestSecret_0123456789abcdefghijklmnopq" },
             Credential { id: "EXOtestkey", secret: "test-secret-not-real" },
         ];
         let config = KmsConfig {
             zone: "ch-gva-2".parse().unwrap(),
-            zones: vec!["ch-gva-2".parse().unwrap(), "de-fra-1".parse().unwrap()],
+            zones: ["ch-gva-2", "de-fra-1", "ch-dk-2"].map(|zone| zone.parse().unwrap()).into(),
             organisations: vec![
                 OrganisationConfig {
                     name: "acme".parse().unwrap(),
@@ -95,12 +98,16 @@ impl Zone {
                 },
             ],
             keys_per_organisation,
-            replication: None,
+            replication: Some(ReplicationConfig {
+                private_keys: vec![ZonePrivateKey::generate(&SeededEntropy::new(2)).unwrap()],
+                peers: [("ch-dk-2".parse().unwrap(), peer_key.public_key())].into(),
+            }),
         };
         let (kms, running) = match Kms::start(config, parts).await {
             Ok(started) => started,
             Err(cause) => panic!("the zone did not start: {cause}"),
         };
+        kms.link_endpoint().unwrap().origin_down(&"ch-dk-2".parse().unwrap(), "connection refused");
         let zone = |name: &str, port: u16| ZoneEntry {
             name: name.parse().unwrap(),
             api_endpoint: format!("http://127.0.0.1:{port}/v2"),

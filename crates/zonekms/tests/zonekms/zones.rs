@@ -138,6 +138,7 @@ fn a_key_reaches_all_zones_and_a_cut_link_catches_up() {
     stop(lab.server);
 
     // After a restart the origin asks again what the others have.
+    std::fs::remove_file(scratch.path().join("dev.env")).unwrap();
     let lab = Lab::start(scratch.path());
     lab.wait_for_all(&id);
     assert_eq!(
