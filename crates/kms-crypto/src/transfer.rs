@@ -211,3 +211,80 @@ const FORMAT: u8 = 1;
 const HEADER_LEN: usize = 1 + ZoneKeyFingerprint::LEN;
 /// The encapsulated key of X-Wing: 1088 bytes of ML-KEM-768, then 32 of X25519.
 const ENCAPSULATED_LEN: usize = 1120;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hpke::kem::X25519HkdfSha256;
+    use serde::Deserialize;
+
+    /// The vectors have no X-Wing: this shows that everything around the encapsulation is RFC 9180's.
+    #[test]
+    fn rfc_9180_vectors_in_base_mode() {
+        let json = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/vectors/rfc9180/hpke_aes256gcm.json")).unwrap();
+        let file: File = serde_json::from_slice(&json).unwrap();
+        assert_eq!(file.vectors.len(), file.count);
+        let ours = file.vectors.iter().filter(|vector| (vector.mode, vector.kem_id, vector.kdf_id) == (0, 0x20, 1));
+        let mut checked = 0;
+        for vector in ours {
+            let bytes = |text: &str| hex::decode(text).unwrap();
+            let first = &vector.encryptions[0];
+            let (info, associated_data, plaintext) = (bytes(&vector.info), bytes(&first.aad), bytes(&first.pt));
+            let expected = [bytes(&vector.enc), bytes(&first.ct)].concat();
+
+            let public = <X25519HkdfSha256 as Kem>::PublicKey::from_bytes(&bytes(&vector.recipient_public)).unwrap();
+            let ephemeral = Given(bytes(&vector.ephemeral_seed));
+            let mut random = HpkeRandomness { entropy: &ephemeral, failed: false };
+            let sealed =
+                seal_base::<X25519HkdfSha256>(&public, b"prefix", &info, &associated_data, &plaintext, &mut random);
+            assert_eq!(sealed.unwrap(), [b"prefix", &expected[..]].concat());
+
+            let private = <X25519HkdfSha256 as Kem>::PrivateKey::from_bytes(&bytes(&vector.recipient_secret)).unwrap();
+            let opened = open_base::<X25519HkdfSha256>(&private, &info, &associated_data, &expected).unwrap();
+            assert_eq!(opened.expose(), plaintext);
+            assert!(open_base::<X25519HkdfSha256>(&private, &info[1..], &associated_data, &expected).is_err());
+            assert!(open_base::<X25519HkdfSha256>(&private, &info, &associated_data[1..], &expected).is_err());
+            checked += 1;
+        }
+        assert_eq!(checked, 1);
+    }
+
+    /// Exactly these bytes, once.
+    struct Given(Vec<u8>);
+
+    impl Entropy for Given {
+        fn fill(&self, out: &mut [u8]) -> Result<(), EntropyError> {
+            out.copy_from_slice(&self.0);
+            Ok(())
+        }
+    }
+
+    #[derive(Deserialize)]
+    struct File {
+        count: usize,
+        vectors: Vec<Vector>,
+    }
+
+    #[derive(Deserialize)]
+    struct Vector {
+        mode: u8,
+        kem_id: u16,
+        kdf_id: u16,
+        info: String,
+        enc: String,
+        #[serde(rename = "ikmE")]
+        ephemeral_seed: String,
+        #[serde(rename = "skRm")]
+        recipient_secret: String,
+        #[serde(rename = "pkRm")]
+        recipient_public: String,
+        encryptions: Vec<Encryption>,
+    }
+
+    #[derive(Deserialize)]
+    struct Encryption {
+        aad: String,
+        ct: String,
+        pt: String,
+    }
+}

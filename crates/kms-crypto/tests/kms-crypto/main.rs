@@ -9,4 +9,5 @@ mod messages;
 mod muteness;
 mod residue;
 mod seeded;
+mod transfers;
 mod vectors;

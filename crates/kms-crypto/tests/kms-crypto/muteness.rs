@@ -1,6 +1,6 @@
 //! Secrets cannot be printed, cloned, compared or serialised: asked of the compiler, type by type.
 
-use kms_crypto::{CheckValue, KeyMaterial, Keyring, MacKey, RootKey, Secret, SecretBytes, XaesKey};
+use kms_crypto::{CheckValue, KeyMaterial, Keyring, MacKey, RootKey, Secret, SecretBytes, XaesKey, ZonePrivateKey};
 use std::fmt::{Debug, Display};
 
 /// `implements!(Type: Trait)` is whether the type implements the trait. An inherent constant is preferred to a trait's, and
@@ -39,7 +39,7 @@ macro_rules! mute {
 
 #[test]
 fn secrets_are_mute() {
-    mute!(Secret<32>, SecretBytes, KeyMaterial, MacKey, RootKey, Keyring, XaesKey);
+    mute!(Secret<32>, SecretBytes, KeyMaterial, MacKey, RootKey, Keyring, XaesKey, ZonePrivateKey);
 }
 
 /// The question itself works: it says yes where yes is right.

@@ -3,9 +3,9 @@
 
 use kms_crypto::{
     Backend, Ciphertext, EncryptionContext, Entropy, EntropyError, KeyMaterial, Keyring, MacKey, OsEntropy, RootKey,
-    Secret, SecretBytes,
+    Secret, SecretBytes, TransferBinding, ZonePrivateKey,
 };
-use kms_types::{KeyId, MaterialVersion};
+use kms_types::{KeyId, MaterialVersion, Revision};
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::hint::black_box;
@@ -15,7 +15,7 @@ use std::sync::Mutex;
 /// Each step on its own: the next one would write over what the stack still holds of it.
 #[test]
 fn nothing_secret_stays_in_memory() {
-    let steps: [(&str, Step); 8] = [
+    let steps: [(&str, Step); 11] = [
         ("make material", |entropy| drop(KeyMaterial::generate(entropy).unwrap())),
         ("seal with aes-gcm", |entropy| seal_and_open(Backend::AesGcm, entropy, false)),
         ("seal with ring", |entropy| seal_and_open(Backend::Ring, entropy, false)),
@@ -24,6 +24,9 @@ fn nothing_secret_stays_in_memory() {
         ("check value", check_value),
         ("tag", tag),
         ("keyring and records", keyring_and_records),
+        ("make a zone key", |entropy| drop(ZonePrivateKey::generate(entropy).unwrap().public_key())),
+        ("seal a transfer", |entropy| transfer(entropy, false)),
+        ("open a transfer", |entropy| transfer(entropy, true)),
     ];
     let mut left = Vec::new();
     for (name, step) in steps {
@@ -89,6 +92,17 @@ fn keyring_and_records(entropy: &Recording) {
     let record = keyring.seal_record("place", 1, secret.expose(), entropy).unwrap();
     let again = Keyring::unwrap(&root, &keyring.wrap(&root, entropy).unwrap()).unwrap();
     assert_eq!(again.open_record("place", 1, &record).unwrap().expose(), secret.expose());
+}
+
+fn transfer(entropy: &Recording, open: bool) {
+    let key = ZonePrivateKey::generate(entropy).unwrap();
+    let (origin, target) = ("a".parse().unwrap(), "b".parse().unwrap());
+    let binding = TransferBinding { origin: &origin, target: &target, key: ID, revision: Revision::FIRST };
+    let plaintext = SecretBytes::random(SECRET_LEN, entropy).unwrap();
+    let sealed = key.public_key().seal(&binding, plaintext.expose(), entropy).unwrap();
+    if open {
+        assert_eq!(key.open(&binding, &sealed).unwrap().expose(), plaintext.expose());
+    }
 }
 
 const ID: KeyId = KeyId::from_bytes([7; 16]);
