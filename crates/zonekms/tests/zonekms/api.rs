@@ -1,15 +1,15 @@
 //! A client that signs, for the zones of a lab.
 
 use std::net::SocketAddr;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::Sha256;
 
-use crate::program::http_with;
+use crate::program::{PATIENCE, http_with};
 
 /// One zone, as the holder of an API key sees it.
 #[derive(Clone, Debug)]
@@ -47,5 +47,37 @@ impl Zone {
     pub(crate) fn get(&self, key: &str) -> Option<Value> {
         let (status, answer) = self.call("GET", &format!("/kms-key/{key}"), "");
         (status == 200).then_some(answer)
+    }
+
+    /// Makes a multi-zone key; its id.
+    pub(crate) fn create_multi_zone(&self, name: &str) -> String {
+        let (status, key) = self.call("POST", "/kms-key", &json!({"name": name, "multi-zone": true}).to_string());
+        assert_eq!(status, 200, "{key}");
+        key["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Waits until the key's watermark for a zone is its revision, and no failure is shown.
+    pub(crate) fn wait_until_replicated(&self, key: &str, target: &str) {
+        self.wait_for_replica(key, target, |revision, status| {
+            status["last-applied-watermark"] == *revision && status.get("last-failure").is_none()
+        });
+    }
+
+    /// Waits until what this zone, the key's origin, shows of one replica is as wished, given the key's revision; the
+    /// replica's status.
+    pub(crate) fn wait_for_replica(&self, key: &str, target: &str, wished: impl Fn(&Value, &Value) -> bool) -> Value {
+        const PAUSE: Duration = Duration::from_millis(20);
+        let mut shown = Value::Null;
+        for _ in 0..PATIENCE.as_millis() / PAUSE.as_millis() {
+            shown = self.get(key).unwrap();
+            let status = shown["replicas-status"].as_array().unwrap().iter().find(|status| status["zone"] == target);
+            if let Some(status) = status
+                && wished(&shown["revision"]["seq"], status)
+            {
+                return status.clone();
+            }
+            std::thread::sleep(PAUSE);
+        }
+        panic!("{target} did not come so far: {shown}");
     }
 }

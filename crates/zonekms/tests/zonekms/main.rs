@@ -6,6 +6,8 @@ mod config_files;
 mod dev;
 mod inspect;
 mod program;
+mod relay;
 mod serve;
+mod serve_zones;
 mod zone_identity;
 mod zones;

@@ -51,11 +51,16 @@ impl Server {
 
     /// Reads the log up to the event with `message`.
     pub(crate) fn wait_for(&mut self, message: &str) -> Value {
+        self.wait_for_member("message", message)
+    }
+
+    /// Reads the log up to the event that has `value` as its member `name`.
+    pub(crate) fn wait_for_member(&mut self, name: &str, value: &str) -> Value {
         let mut seen = String::new();
         loop {
-            let Ok(line) = self.log.recv() else { panic!("the server ended before {message:?}:\n{seen}") };
+            let Ok(line) = self.log.recv() else { panic!("the server ended before {value:?}:\n{seen}") };
             let event: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("not JSON: {line}"));
-            if event["message"] == message {
+            if event[name] == value {
                 return event;
             }
             seen.push_str(&line);

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::api::Zone;
 use crate::dev::{env_file, lab, stop};
-use crate::program::{PATIENCE, Server, http, zonekms};
+use crate::program::{Server, http, zonekms};
 
 const GENEVA: &str = "ch-gva-2";
 const ZURICH: &str = "ch-dk-2";
@@ -53,9 +52,7 @@ impl Lab {
     /// A multi-zone key of the first zone, replicated to the others.
     fn replicated_key(&self, name: &str) -> String {
         let geneva = self.zone(GENEVA);
-        let (status, key) = geneva.call("POST", "/kms-key", &json!({"name": name, "multi-zone": true}).to_string());
-        assert_eq!(status, 200, "{key}");
-        let id = key["id"].as_str().unwrap().to_owned();
+        let id = geneva.create_multi_zone(name);
         for target in [ZURICH, FRANKFURT] {
             geneva.on(&id, "replicate", &json!({"zone": target}));
         }
@@ -65,28 +62,9 @@ impl Lab {
 
     /// Waits until both watermarks are the key's revision, and no failure is shown.
     fn wait_for_all(&self, key: &str) {
-        for zone in [ZURICH, FRANKFURT] {
-            self.wait_for(key, zone, |revision, status| {
-                status["last-applied-watermark"] == *revision && status.get("last-failure").is_none()
-            });
+        for target in [ZURICH, FRANKFURT] {
+            self.zone(GENEVA).wait_until_replicated(key, target);
         }
-    }
-
-    /// Waits until what the origin shows of one replica is as wished, given the key's revision; the replica's status.
-    fn wait_for(&self, key: &str, zone: &str, wished: impl Fn(&Value, &Value) -> bool) -> Value {
-        const PAUSE: Duration = Duration::from_millis(20);
-        let mut shown = Value::Null;
-        for _ in 0..PATIENCE.as_millis() / PAUSE.as_millis() {
-            shown = self.zone(GENEVA).get(key).unwrap();
-            let status = shown["replicas-status"].as_array().unwrap().iter().find(|status| status["zone"] == zone);
-            if let Some(status) = status
-                && wished(&shown["revision"]["seq"], status)
-            {
-                return status.clone();
-            }
-            std::thread::sleep(PAUSE);
-        }
-        panic!("{zone} did not come so far: {shown}");
     }
 }
 
@@ -117,8 +95,8 @@ fn a_key_reaches_all_zones_and_a_cut_link_catches_up() {
     assert_eq!(shown(lab.lab)["faults"], json!([{"from": GENEVA, "to": FRANKFURT, "cut": true}]));
     let earlier = geneva.get(&id).unwrap()["revision"]["seq"].clone();
     geneva.on(&id, "rotate", &Value::Null);
-    lab.wait_for(&id, ZURICH, |revision, status| status["last-applied-watermark"] == *revision);
-    let behind = lab.wait_for(&id, FRANKFURT, |_, status| status.get("last-failure").is_some());
+    geneva.wait_for_replica(&id, ZURICH, |revision, status| status["last-applied-watermark"] == *revision);
+    let behind = geneva.wait_for_replica(&id, FRANKFURT, |_, status| status.get("last-failure").is_some());
     assert_eq!(behind["last-applied-watermark"], earlier, "{behind}");
     let failure = &behind["last-failure"];
     assert_eq!(failure["attempted-watermark"], geneva.get(&id).unwrap()["revision"]["seq"], "{behind}");
