@@ -3,8 +3,9 @@
 use crate::cluster::Cluster;
 use crate::zone::DAY;
 use kms_lifecycle::{Command, Reach, Rejection, Status};
-use kms_service::KmsError;
+use kms_service::{FrameSender, KmsError};
 use kms_types::DeletionDelay;
+use std::time::Duration;
 
 const GENEVA: usize = 0;
 const FRANKFURT: usize = 1;
@@ -165,7 +166,7 @@ async fn a_final_deletion_is_final_everywhere_and_frees_the_name() {
     let geneva = cluster.sites[GENEVA].name.clone();
     for old in last_state {
         let target = cluster.sites.iter().find(|site| site.name == old.to).unwrap();
-        let (outgoing, _answers) = kms_service::FrameSender::channel(1);
+        let (outgoing, _answers) = FrameSender::channel(1);
         target.endpoint().replica_received(&geneva, old.frame, &outgoing).await.unwrap();
         assert_eq!(target.get(id).err(), Some(KmsError::KeyNotFound));
     }
@@ -224,6 +225,17 @@ async fn a_zone_that_is_away_holds_nobody_up_and_catches_up() {
     cluster.link_all();
     cluster.until(|| ids.iter().all(|id| watermark(&cluster, *id, ZURICH) == 3)).await;
     assert_eq!(behind_of(&cluster, GENEVA), 0);
+}
+
+#[tokio::test]
+async fn a_zone_stops_in_good_order_with_its_links_up() {
+    let mut cluster = Cluster::running().await;
+    cluster.sites[GENEVA].create_everywhere("k1").await;
+    let endpoint = cluster.sites[GENEVA].endpoint();
+    let frankfurt = cluster.sites[FRANKFURT].name.clone();
+    tokio::time::timeout(Duration::from_secs(5), cluster.sites[GENEVA].stop()).await.unwrap();
+    let (outgoing, _answers) = FrameSender::channel(1);
+    assert!(endpoint.replica_received(&frankfurt, vec![1, 0], &outgoing).await.is_err());
 }
 
 #[tokio::test]
