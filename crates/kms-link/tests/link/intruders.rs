@@ -82,21 +82,19 @@ async fn a_dialled_zone_that_says_it_is_another_is_refused() {
 #[tokio::test]
 async fn a_garbage_hello_is_refused() {
     let (mut a, b) = one_peer(LinkLimits::default()).await;
-    for (what, garbage, reason) in [
-        ("no hello at all", vec![0xa5; 64], "cannot be read"),
-        ("another version", hello(2, "zone-b", "zone-a"), ""),
-        ("an empty one", vec![], "cannot be read"),
-        ("more than a hello", vec![1; 4096], "were announced"),
+    for (what, garbage) in [
+        ("no hello at all", vec![0xa5; 64]),
+        ("another version", hello(2, "zone-b", "zone-a")),
+        ("an empty one", vec![]),
+        ("not quite one", hello(1, "zone-b", "zone_a")),
+        ("more than a hello", vec![1; 4096]),
     ] {
         let mut raw = Raw::dial(a.address, Some(&b.identity), &version::TLS13).await.unwrap();
         raw.send(&garbage).await;
         timeout(LONG, raw.expect_closed()).await.unwrap_or_else(|_| panic!("{what}"));
-        if what == "more than a hello" {
-            expect_line(&["peer-refused", "4096 bytes was announced"]).await;
-        } else if !reason.is_empty() {
-            expect_line(&["peer-refused"]).await;
-        }
     }
+    expect_line(&["peer-refused", "its hello cannot be read"]).await;
+    expect_line(&["peer-refused", "it did not say hello: a frame of 4096 bytes was announced"]).await;
     expect_line(&["peer-refused", "it speaks version 2 of the protocol"]).await;
     nothing_but_downs(&mut a).await;
     a.stop().await;

@@ -16,13 +16,17 @@ pub(crate) fn record() {
 /// Waits until there is a line with all of `parts`.
 pub(crate) async fn expect_line(parts: &[&str]) {
     for _ in 0..400 {
-        let text = String::from_utf8_lossy(&LINES.lock().unwrap()).into_owned();
-        if text.lines().any(|line| parts.iter().all(|part| line.contains(part))) {
+        if text().lines().any(|line| parts.iter().all(|part| line.contains(part))) {
             return;
         }
         sleep(Duration::from_millis(25)).await;
     }
-    panic!("no line with {parts:?} in\n{}", String::from_utf8_lossy(&LINES.lock().unwrap()));
+    let text = text();
+    panic!("no line with {parts:?} in\n{text}");
+}
+
+fn text() -> String {
+    String::from_utf8_lossy(&LINES.lock().unwrap()).into_owned()
 }
 
 struct Sink;
