@@ -5,7 +5,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use http::Request;
 use kms_crypto::{Keyring, SecretBytes, ZonePrivateKey};
-use kms_http::{FrontDoor, RequestLimits, ZoneEntry};
+use kms_http::{FrontDoor, OperationFaults, RequestLimits, ZoneEntry};
 use kms_service::{
     CredentialConfig, Kms, KmsConfig, OrganisationConfig, Parts, ReplicationConfig, Running, ServiceClock,
 };
@@ -42,6 +42,19 @@ impl Zone {
     }
 
     pub(crate) async fn with(limits: RequestLimits, keys_per_organisation: u32) -> Self {
+        Self::built(limits, keys_per_organisation, None).await
+    }
+
+    /// A zone in which calls fail on purpose.
+    pub(crate) async fn with_faults(faults: Arc<dyn OperationFaults>) -> Self {
+        Self::built(RequestLimits::default(), 1000, Some(faults)).await
+    }
+
+    async fn built(
+        limits: RequestLimits,
+        keys_per_organisation: u32,
+        faults: Option<Arc<dyn OperationFaults>>,
+    ) -> Self {
         let time = FakeTime::at(Timestamp::from_nanos(1_790_000_000_123_456_789));
         let store = Arc::new(FaultyStore::new(Arc::new(MemoryStore::new())));
         let entropy = Arc::new(SeededEntropy::new(7));
@@ -106,7 +119,12 @@ impl Zone {
             now => now,
         });
         let zones = Arc::new([zone("ch-gva-2", 8080), zone("de-fra-1", 8081)]);
-        let router = FrontDoor::new(kms, zones, limits, wall_clock).into_router();
+        let front_door = FrontDoor::new(kms, zones, limits, wall_clock);
+        let front_door = match faults {
+            Some(faults) => front_door.with_faults(faults),
+            None => front_door,
+        };
+        let router = front_door.into_router();
         Self { router, store, entropy, time, wall, _running: running }
     }
 
