@@ -3,10 +3,10 @@
 
 use crate::client::{Answer, Client, unbase64};
 use crate::random::Choices;
+use crate::stop_flag::StopFlag;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Keys that one worker makes at most.
 const KEYS: usize = 12;
@@ -162,10 +162,10 @@ pub fn work(
     mut client: Client,
     ledger: &Mutex<Ledger>,
     mut choices: Choices,
-    stop: &AtomicBool,
+    stop: &StopFlag,
     answered: &(dyn Fn() + Sync),
 ) {
-    while !stop.load(Ordering::Relaxed) {
+    while !stop.is_raised() {
         if step(&mut client, ledger, &mut choices, answered).is_err() {
             return;
         }
@@ -199,7 +199,7 @@ fn create(client: &mut Client, ledger: &Mutex<Ledger>, answered: &(dyn Fn() + Sy
     };
     let answer = client.try_send("POST", "/v2/kms-key", json!({ "name": name }).to_string().as_bytes())?;
     answered();
-    let key = answer.ok();
+    let key = known(&answer)?.ok();
     let id = key["id"].as_str().expect("a key has an id").to_owned();
     let mut ledger = ledger.lock().expect("no worker panicked");
     ledger.entries[index].answered = Some((id, View::created()));
@@ -226,9 +226,17 @@ fn change(
     };
     let answer = client.try_send("POST", &path, b"")?;
     answered();
-    answer.ok();
+    known(&answer)?.ok();
     ledger.lock().expect("no worker panicked").settle(index, change);
     Ok(())
+}
+
+/// An answer that says that the outcome is unknown is none, and after a refusal because of the disk the worker ends too.
+fn known(answer: &Answer) -> std::io::Result<&Answer> {
+    match answer.title().as_str() {
+        "Outcome Unknown" | "Request Timeout" | "Service Unavailable" => Err(std::io::ErrorKind::TimedOut.into()),
+        _ => Ok(answer),
+    }
 }
 
 /// Takes a ciphertext of the current version now and then, and what `get` shows.

@@ -47,6 +47,15 @@ impl Configuration {
         self
     }
 
+    /// With TLS, the certificate and its key in PEM.
+    #[must_use]
+    pub fn tls(mut self, certificate: &str, key: &str) -> Self {
+        write_private(&self.directory.join("certificate.pem"), certificate);
+        write_private(&self.directory.join("key.pem"), key);
+        self.text.push_str("[tls]\ncertificate = \"certificate.pem\"\nkey = \"key.pem\"\n");
+        self
+    }
+
     /// With one more organisation and its API keys, each with the zones it is good for (all if none are named).
     #[must_use]
     pub fn organisation(mut self, name: &str, api_keys: &[(&Credential, &[&str])]) -> Self {

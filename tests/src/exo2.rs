@@ -5,7 +5,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// An API key: its id and its secret, which is used as the text it is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credential {
     /// The id, sent with every request.
     pub id: String,

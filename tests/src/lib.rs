@@ -13,8 +13,10 @@
 pub mod changes;
 pub mod client;
 pub mod configuration;
+pub mod disk;
 pub mod exo2;
 pub mod problem;
 pub mod python;
 pub mod random;
 pub mod server;
+pub mod stop_flag;

@@ -13,8 +13,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// A start or an orderly stop that takes longer fails the test.
-const START_LIMIT: Duration = Duration::from_secs(60);
-const STOP_LIMIT: Duration = Duration::from_secs(30);
+const START_LIMIT: Duration = Duration::from_secs(120);
+const STOP_LIMIT: Duration = Duration::from_secs(60);
 
 /// A running process of the product and its log.
 #[derive(Debug)]
@@ -27,6 +27,10 @@ impl Process {
     /// Starts `program` with these arguments; its output goes to the end of the file `log`.
     #[must_use]
     pub fn start(program: &Path, arguments: &[&str], log: &Path) -> Self {
+        Self::start_with(program, arguments, log, &[])
+    }
+
+    fn start_with(program: &Path, arguments: &[&str], log: &Path, variables: &[(&str, &str)]) -> Self {
         let out = fs::OpenOptions::new().create(true).append(true).open(log).expect("the log file opens");
         let mut command = Command::new(program);
         for (name, _) in std::env::vars_os() {
@@ -36,6 +40,7 @@ impl Process {
         }
         let child = command
             .args(arguments)
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(out.try_clone().expect("a file handle is cloned"))
             .stderr(out)
@@ -113,6 +118,7 @@ pub struct Dev {
     log: PathBuf,
     zones: Vec<String>,
     default_key: Option<String>,
+    log_level: &'static str,
 }
 
 impl Dev {
@@ -125,7 +131,22 @@ impl Dev {
             log: directory.join("server.log"),
             zones: vec!["ch-gva-2".to_owned()],
             default_key: None,
+            log_level: "info",
         }
+    }
+
+    /// Logging warnings only: for tests that send so much that a line for each request would slow them down.
+    #[must_use]
+    pub fn quiet(mut self) -> Self {
+        self.log_level = "warn";
+        self
+    }
+
+    /// Logging everything that the product and its libraries have to say.
+    #[must_use]
+    pub fn talkative(mut self) -> Self {
+        self.log_level = "trace";
+        self
     }
 
     /// With these zones, the first one being the zone of the environment file.
@@ -177,7 +198,7 @@ impl Dev {
     pub fn spawn(&self) -> Process {
         let arguments = self.arguments();
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        Process::start(&self.program, &arguments, &self.log)
+        Process::start_with(&self.program, &arguments, &self.log, &[("ZONEKMS_LOG", self.log_level)])
     }
 
     /// Starts the lab and waits until it is ready.

@@ -1,7 +1,7 @@
 //! Every row of the tables in `tests/bad-requests` gets exactly the answer it names, and nothing is changed by any.
 
 use crate::request_table::{Expected, Row, parse};
-use crate::{program, root, scratch};
+use crate::{program, root, scratch_in_memory};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,7 +12,7 @@ use zonekms_tests::server::{Dev, Server};
 
 #[test]
 fn every_bad_request_is_told_what_is_wrong_and_changes_nothing() {
-    let directory = scratch();
+    let directory = scratch_in_memory();
     let dev = Dev::new(program(), directory.path()).zones(&["ch-gva-2", "ch-dk-2"]).default_key("default-key");
     let server = dev.start();
     let mut client = server.client();

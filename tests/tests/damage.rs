@@ -232,6 +232,9 @@ fn files_are_private_and_the_directory_is_taken() {
     for (path, mode) in modes(dev.data()) {
         assert_eq!(mode & 0o077, 0, "{} is open to others: {mode:o}", path.display());
     }
+    let limits = fs::read_to_string(format!("/proc/{}/limits", server.process.pid().as_raw_pid())).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().nth(4), Some("0"), "a core dump would hold key material: {core}");
     let mut second = Dev::new(program(), directory.path()).spawn();
     let status = second.ends_within(std::time::Duration::from_secs(10)).expect("the second process ends by itself");
     assert!(!status.success());
@@ -253,7 +256,7 @@ fn modes(directory: &Path) -> Vec<(PathBuf, u32)> {
 }
 
 /// Every file of a zone and a digest of its bytes, leaving out locks.
-fn listing(data: &Path) -> BTreeMap<PathBuf, String> {
+pub(crate) fn listing(data: &Path) -> BTreeMap<PathBuf, String> {
     let files = files_under(&data.join("ch-gva-2"));
     let files = files.into_iter().filter(|path| path.extension().is_none_or(|extension| extension != "lock"));
     files.map(|path| (path.clone(), hex::encode(Sha256::digest(fs::read(path).unwrap())))).collect()

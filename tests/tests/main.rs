@@ -4,11 +4,15 @@
 #![expect(clippy::panic, clippy::unwrap_used, reason = "a step of a test that fails ends the test where it failed")]
 #![expect(clippy::print_stdout, reason = "figures and seeds belong into the test's output")]
 
+mod answers;
 mod bad_requests;
 mod crash;
 mod damage;
 mod data_key;
+mod deadlines;
+mod disk_full;
 mod edges;
+mod fuzz;
 mod lab_clock;
 mod matrix;
 mod organisations;
@@ -20,6 +24,7 @@ mod readme;
 mod request_table;
 mod sdk;
 mod signatures;
+mod tls;
 
 use std::path::{Path, PathBuf};
 use zonekms_tests::python::{Sdk, Venv};
@@ -43,4 +48,13 @@ fn venv(sdk: Sdk) -> Venv {
 /// A directory for one test's server, removed afterwards.
 fn scratch() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("zonekms-test-").tempdir().unwrap()
+}
+
+/// A directory in memory where there is such a file system: for tests of what the service decides, which the pace of the
+/// disk would only slow down.
+fn scratch_in_memory() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    let mut builder = tempfile::Builder::new();
+    let builder = builder.prefix("zonekms-test-");
+    builder.tempdir_in(memory).or_else(|_| builder.tempdir()).unwrap()
 }

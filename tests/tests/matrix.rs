@@ -1,7 +1,7 @@
 //! The golden matrix of states and commands, cell by cell against a running server through the official client.
 
 use crate::sdk::with_environment;
-use crate::{program, root, scratch, venv};
+use crate::{program, root, scratch_in_memory, venv};
 use serde_json::{Value, json};
 use std::fs;
 use zonekms_tests::python::{Sdk, run};
@@ -13,7 +13,7 @@ fn every_cell_that_needs_no_replica_holds_on_a_running_server() {
     let (cells, left_out) = cells(&fs::read_to_string(golden).unwrap());
     assert!(cells.len() > 100, "the matrix has {} cells of the origin", cells.len());
 
-    let directory = scratch();
+    let directory = scratch_in_memory();
     let plan = directory.path().join("cells.json");
     fs::write(&plan, json!(cells).to_string()).unwrap();
     let dev = Dev::new(program(), directory.path()).zones(&["ch-gva-2", "ch-dk-2"]).default_key("default-key");

@@ -1,7 +1,7 @@
 //! Several organisations on one server: what belongs to one does not exist for another.
 
 use crate::bad_requests::everything;
-use crate::{program, scratch};
+use crate::{program, scratch_in_memory};
 use serde_json::json;
 use std::collections::BTreeSet;
 use zonekms_tests::client::{Answer, Client};
@@ -11,7 +11,7 @@ const UNKNOWN: &str = "019eef19-73ef-7ce3-9ea1-fcaa367ebd8d";
 
 #[test]
 fn what_belongs_to_one_organisation_does_not_exist_for_another() {
-    let directory = scratch();
+    let directory = scratch_in_memory();
     let (red, red_too, blue) = (credential("red1"), credential("red2"), credential("blue"));
     let configuration = Configuration::new(program(), directory.path())
         .organisation("red", &[(&red, &[]), (&red_too, &["ch-gva-2"])])
@@ -55,7 +55,7 @@ fn what_belongs_to_one_organisation_does_not_exist_for_another() {
 
 #[test]
 fn an_api_key_is_good_for_its_zones_only() {
-    let directory = scratch();
+    let directory = scratch_in_memory();
     let (here, elsewhere) = (credential("here"), credential("elsewhere"));
     let configuration = Configuration::new(program(), directory.path())
         .organisation("red", &[(&here, &["ch-gva-2", "ch-dk-2"]), (&elsewhere, &["ch-dk-2"])]);
@@ -70,7 +70,7 @@ fn an_api_key_is_good_for_its_zones_only() {
 
 #[test]
 fn a_second_process_on_the_same_store_is_refused() {
-    let directory = scratch();
+    let directory = scratch_in_memory();
     let red = credential("red");
     let configuration = Configuration::new(program(), directory.path()).organisation("red", &[(&red, &[])]);
     let server = configuration.serve();

@@ -4,15 +4,17 @@
 use crate::{program, scratch};
 use rustix::process::{Signal, kill_process};
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 use zonekms_tests::changes::{Ledger, work};
+use zonekms_tests::disk::Disk;
+use zonekms_tests::exo2::Credential;
 use zonekms_tests::random::Choices;
 use zonekms_tests::server::{Dev, wait_for};
+use zonekms_tests::stop_flag::StopFlag;
 
 const WORKERS: u64 = 4;
 /// After so many cuts the next ones begin with an empty file system.
@@ -37,14 +39,14 @@ fn cut(times: u64) {
     let (mut cuts, mut answers, mut opened) = (0, 0, 0);
     while cuts < times {
         let directory = scratch();
-        let Some(disk) = Disk::create(directory.path()) else {
+        let Some(disk) = Disk::create(directory.path(), 96 << 20) else {
             println!("no loop mount is permitted here: the power cut is not shown by this test");
             return;
         };
         let server = Dev::new(program(), disk.mounted_at()).start();
         let ledgers: Vec<Mutex<Ledger>> =
             (0..WORKERS).map(|worker| Mutex::new(Ledger::new(&format!("w{worker}")))).collect();
-        let stop = AtomicBool::new(false);
+        let stop = StopFlag::default();
         // Counts answers down; the answer that reaches zero freezes the server.
         let until_cut = AtomicU64::new(u64::MAX);
         let pid = server.process.pid();
@@ -54,6 +56,7 @@ fn cut(times: u64) {
             }
         };
         thread::scope(|scope| {
+            let _at_end = stop.raise_at_end();
             for (worker, ledger) in (0..).zip(&ledgers) {
                 let choices = Choices::new(seed, 1000 + cuts * WORKERS + worker);
                 let (client, stop, answered) = (server.client(), &stop, &answered);
@@ -62,7 +65,7 @@ fn cut(times: u64) {
             let mut moments = Choices::new(seed, cuts);
             for _ in 0..CUTS_PER_DISK.min(times - cuts) {
                 until_cut.store(1 + moments.below(60), Ordering::SeqCst);
-                let frozen = wait_for(Duration::from_secs(30), || is_frozen(pid.as_raw_pid()).then_some(()));
+                let frozen = wait_for(Duration::from_secs(120), || is_frozen(pid.as_raw_pid()).then_some(()));
                 frozen.expect("an answer arrives and freezes the server");
                 until_cut.store(u64::MAX, Ordering::SeqCst);
                 let copy = disk.copy(&directory.path().join("copy.img"));
@@ -70,76 +73,49 @@ fn cut(times: u64) {
                 let mut known: Vec<Ledger> = ledgers.iter().map(|ledger| ledger.lock().unwrap().clone()).collect();
                 server.process.resume();
 
-                let survivor = Dev::new(program(), copy.mounted_at()).start();
-                for ledger in &mut known {
-                    opened += ledger.verify(&mut survivor.client());
-                }
-                survivor.stop();
+                let api_key = &server.environment.credential;
+                opened += survive(&copy, directory.path(), (api_key, &mut known), &mut moments);
                 cuts += 1;
             }
-            stop.store(true, Ordering::Relaxed);
         });
         server.stop();
         answers += ledgers.iter().map(|ledger| ledger.lock().unwrap().answers).sum::<u64>();
     }
     println!(
-        "{cuts} power cuts: no answered change lost ({answers} were made), {opened} ciphertexts opened, {:?}",
+        "{cuts} power cuts, each followed by two more: no answered change lost ({answers} were made), {opened} ciphertexts opened, {:?}",
         begin.elapsed()
     );
 }
 
-/// A small ext4 file system in a file.
-struct Disk {
-    image: PathBuf,
-    mount: Mount,
-}
+/// Starts a server on a disk that lost its power, cuts it again while it starts and once more after its first change, and
+/// checks each time that everything is there. Gives how many ciphertexts were opened.
+fn survive(
+    disk: &Disk,
+    directory: &Path,
+    (api_key, known): (&Credential, &mut [Ledger]),
+    moments: &mut Choices,
+) -> usize {
+    let starting = Dev::new(program(), disk.mounted_at()).spawn();
+    thread::sleep(Duration::from_micros(moments.below(40_000)));
+    starting.pause();
+    let second = disk.copy(&directory.join("second.img"));
+    drop(starting);
 
-impl Disk {
-    /// None where this user may not mount.
-    fn create(directory: &Path) -> Option<Self> {
-        let image = directory.join("disk.img");
-        fs::File::create(&image).and_then(|file| file.set_len(96 << 20)).unwrap();
-        succeeds(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image)).then_some(())?;
-        let mount = Mount::new(&image, &directory.join("disk"))?;
-        Some(Self { image, mount })
-    }
+    let server = Dev::new(program(), second.mounted_at()).start();
+    assert_eq!(server.environment.credential, *api_key, "the API key was kept");
+    let mut client = server.client();
+    let mut opened = known.iter_mut().map(|ledger| ledger.verify(&mut client)).sum();
+    let key = client.create("made after the first cut");
+    server.process.pause();
+    let third = second.copy(&directory.join("third.img"));
+    server.kill();
 
-    fn mounted_at(&self) -> &Path {
-        &self.mount.at
-    }
-
-    /// The blocks as they are at this moment, mounted beside the original.
-    fn copy(&self, image: &Path) -> Disk {
-        assert!(succeeds(Command::new("cp").arg("--sparse=always").arg(&self.image).arg(image)), "the image is copied");
-        let mount = Mount::new(image, &image.with_extension("d")).expect("the copy is mounted, its journal replayed");
-        Disk { image: image.to_owned(), mount }
-    }
-}
-
-/// A loop mount that is undone when dropped.
-struct Mount {
-    at: PathBuf,
-}
-
-impl Mount {
-    fn new(image: &Path, at: &Path) -> Option<Self> {
-        fs::create_dir_all(at).unwrap();
-        let mounted = succeeds(Command::new("mount").args(["-o", "loop"]).arg(image).arg(at));
-        mounted.then(|| Self { at: at.to_owned() })
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        if !succeeds(Command::new("umount").arg(&self.at)) {
-            // A process that just ended may hold it a moment longer: detach it when it is free.
-            succeeds(Command::new("umount").arg("--lazy").arg(&self.at));
-        }
-    }
-}
-
-fn succeeds(command: &mut Command) -> bool {
-    command.output().is_ok_and(|output| output.status.success())
+    let server = Dev::new(program(), third.mounted_at()).start();
+    let mut client = server.client();
+    client.encrypt(&key, b"after three cuts");
+    opened += known.iter_mut().map(|ledger| ledger.verify(&mut client)).sum::<usize>();
+    server.stop();
+    opened
 }
 
 /// Whether every thread of the process has stopped: the state in `/proc/PID/stat` is that of the main thread, and a

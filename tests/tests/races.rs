@@ -1,15 +1,16 @@
 //! Promise 2 and the counting rules under real concurrency.
 
-use crate::{program, scratch};
+use crate::{program, scratch_in_memory};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Barrier, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
-use zonekms_tests::client::Client;
+use zonekms_tests::client::{Client, Connection, Request};
 use zonekms_tests::configuration::{Configuration, credential};
 use zonekms_tests::server::Dev;
+use zonekms_tests::stop_flag::StopFlag;
 
 /// L3: no encrypt that is sent after a disable was answered succeeds.
 #[test]
@@ -39,8 +40,8 @@ struct Tally {
 
 /// Each of four keys has one caller that stops and restarts its use, and two that encrypt all the time.
 fn race(stop: &str, restart: &[&str], rounds: u64, refusal: &str) {
-    let directory = scratch();
-    let server = Dev::new(program(), directory.path()).start();
+    let directory = scratch_in_memory();
+    let server = Dev::new(program(), directory.path()).quiet().start();
     let begin = Instant::now();
     let tally = Tally::default();
     thread::scope(|scope| {
@@ -69,9 +70,9 @@ fn race_on_one_key(
     let phase = AtomicU64::new(0);
     // The last phase in which each caller was refused.
     let refused_in = [AtomicU64::new(0), AtomicU64::new(0)];
-    let done = AtomicBool::new(false);
+    let done = StopFlag::default();
     let encrypt = |mut client: Client, refused_in: &AtomicU64| {
-        while !done.load(Ordering::SeqCst) {
+        while !done.is_raised() {
             let sent_in = phase.load(Ordering::SeqCst);
             let answer = client.post(&format!("{path}/encrypt"), json!({ "plaintext": "YQ==" }));
             let settled = phase.load(Ordering::SeqCst) == sent_in;
@@ -97,37 +98,45 @@ fn race_on_one_key(
             counter.fetch_add(1, Ordering::Relaxed);
         }
     };
+    let tell = |operation: &str, client: &mut Client| {
+        let answer = client.post_empty(&format!("{path}/{operation}"));
+        if answer.status != 200 {
+            tally.wrong.lock().unwrap().push(format!("{operation} gives {}", answer.text()));
+        }
+    };
     thread::scope(|scope| {
+        let _at_end = done.raise_at_end();
         for refused_in in &refused_in {
             let (client, encrypt) = (client.another(), &encrypt);
             scope.spawn(move || encrypt(client, refused_in));
         }
         let mut client = client.another();
         for odd in (0..rounds).map(|round| 2 * round + 1) {
-            client.post_empty(&format!("{path}/{stop}")).ok();
+            tell(stop, &mut client);
             phase.store(odd, Ordering::SeqCst);
             // A round counts only when both callers were refused in it.
-            let refused = || refused_in.iter().all(|refused| refused.load(Ordering::SeqCst) == odd).then_some(());
-            while refused().is_none() && tally.wrong.lock().unwrap().is_empty() {
+            let refused = || refused_in.iter().all(|refused| refused.load(Ordering::SeqCst) == odd);
+            let limit = Instant::now() + Duration::from_secs(60);
+            while !refused() && tally.wrong.lock().unwrap().is_empty() {
                 thread::sleep(Duration::from_micros(50));
+                assert!(Instant::now() < limit, "a caller no longer encrypts");
             }
             if !tally.wrong.lock().unwrap().is_empty() {
                 break;
             }
             phase.store(odd + 1, Ordering::SeqCst);
             for operation in restart {
-                client.post_empty(&format!("{path}/{operation}")).ok();
+                tell(operation, &mut client);
             }
         }
-        done.store(true, Ordering::SeqCst);
     });
 }
 
 /// L6: of a hundred rotations at once exactly ten are made, each with a version of its own.
 #[test]
 fn a_hundred_parallel_rotations_make_ten_versions() {
-    let directory = scratch();
-    let server = Dev::new(program(), directory.path()).start();
+    let directory = scratch_in_memory();
+    let server = Dev::new(program(), directory.path()).quiet().start();
     let mut client = server.client();
     let key = client.create("k");
     let (ciphertext, _) = client.encrypt(&key, b"first");
@@ -148,18 +157,19 @@ fn a_hundred_parallel_rotations_make_ten_versions() {
 /// L5: every ciphertext that was made while the key rotated opens, under the version that its answer named.
 #[test]
 fn rotate_against_encrypt() {
-    let directory = scratch();
-    let server = Dev::new(program(), directory.path()).start();
+    let directory = scratch_in_memory();
+    let server = Dev::new(program(), directory.path()).quiet().start();
     let mut client = server.client();
     let key = client.create("k");
-    let done = AtomicBool::new(false);
+    let done = StopFlag::default();
     let made = thread::scope(|scope| {
+        let at_end = done.raise_at_end();
         let callers: Vec<_> = (0..4)
             .map(|_| {
                 let (mut client, key, done) = (client.another(), &key, &done);
                 scope.spawn(move || {
                     let mut made = Vec::new();
-                    while !done.load(Ordering::SeqCst) {
+                    while !done.is_raised() {
                         made.push(client.encrypt(key, b"while it rotates"));
                     }
                     made
@@ -170,7 +180,7 @@ fn rotate_against_encrypt() {
             thread::sleep(Duration::from_millis(20));
             client.post_empty(&format!("/v2/kms-key/{key}/rotate")).ok();
         }
-        done.store(true, Ordering::SeqCst);
+        drop(at_end);
         callers.into_iter().map(|caller| caller.join().unwrap()).collect::<Vec<_>>()
     });
     for of_one_caller in &made {
@@ -189,7 +199,7 @@ fn rotate_against_encrypt() {
 /// L13: with one key left of the quota, a hundred creates at once make exactly one.
 #[test]
 fn a_hundred_parallel_creates_at_the_quota_make_one() {
-    let directory = scratch();
+    let directory = scratch_in_memory();
     let owner = credential("owner");
     let configuration = Configuration::new(program(), directory.path())
         .limits("keys-per-organisation = 20")
@@ -212,8 +222,8 @@ fn a_hundred_parallel_creates_at_the_quota_make_one() {
 /// A name is given once, however many ask for it at once.
 #[test]
 fn a_hundred_parallel_creates_of_one_name_make_one() {
-    let directory = scratch();
-    let server = Dev::new(program(), directory.path()).start();
+    let directory = scratch_in_memory();
+    let server = Dev::new(program(), directory.path()).quiet().start();
     let mut client = server.client();
     let answers = at_once(100, &client, |client, _| client.post("/v2/kms-key", json!({ "name": "one" })).title());
     assert_eq!(answers, BTreeMap::from([("success".into(), 1), ("Name Conflict".into(), 99)]));
@@ -224,8 +234,8 @@ fn a_hundred_parallel_creates_of_one_name_make_one() {
 /// L4: schedule and cancel at once: the answers and the state that follows fit one order of the two.
 #[test]
 fn schedule_against_cancel() {
-    let directory = scratch();
-    let server = Dev::new(program(), directory.path()).start();
+    let directory = scratch_in_memory();
+    let server = Dev::new(program(), directory.path()).quiet().start();
     let mut client = server.client();
     let key = client.create("k");
     let path = format!("/v2/kms-key/{key}");
@@ -255,8 +265,8 @@ fn schedule_against_cancel() {
 /// L7: cancel at the second when the deletion is due: the key is cancelled and whole, or it is gone.
 #[test]
 fn cancel_at_the_due_second() {
-    let directory = scratch();
-    let server = Dev::new(program(), directory.path()).start();
+    let directory = scratch_in_memory();
+    let server = Dev::new(program(), directory.path()).quiet().start();
     let mut client = server.client();
     let keys: Vec<(String, String)> = (0..60)
         .map(|number| {
@@ -301,6 +311,38 @@ fn cancel_at_the_due_second() {
     });
     println!("cancel at the due second: {outcomes:?}");
     assert_eq!(outcomes.len(), 2, "the due second was hit: {outcomes:?}");
+    server.stop();
+}
+
+/// A caller that leaves before the answer leaves nothing half done and holds nobody up.
+#[test]
+fn callers_that_leave() {
+    let directory = scratch_in_memory();
+    let server = Dev::new(program(), directory.path()).quiet().start();
+    let mut client = server.client();
+    let key = client.create("k");
+    let path = format!("/v2/kms-key/{key}");
+    let (mut made, mut last) = (0, 1);
+    for round in 0..300 {
+        let leaving = Request::new("POST", &format!("{path}/disable"), b"").signed(client.credential());
+        let mut connection = Connection::open(client.address()).unwrap();
+        connection.send(&leaving.bytes()).unwrap();
+        if round % 3 == 0 {
+            thread::sleep(Duration::from_micros(200));
+        }
+        drop(connection);
+        client.post_empty(&format!("{path}/enable")).ok();
+        let seen = client.get(&path).ok();
+        let revision = seen["revision"]["seq"].as_u64().unwrap();
+        assert!(revision >= last, "revisions go on");
+        assert_eq!(seen["status-since"], seen["revision"]["at"], "a change is whole: {seen}");
+        made += u64::from(revision > last);
+        last = revision;
+    }
+    println!("300 callers left, the changes of {made} were seen");
+    assert!(made > 0, "some of the changes were made");
+    client.post_empty(&format!("{path}/enable")).ok();
+    client.encrypt(&key, b"x");
     server.stop();
 }
 

@@ -1,7 +1,7 @@
 //! Both official Python clients, unmodified, drive all 16 operations; every answer is valid under the API descriptions
 //! that both of them ship.
 
-use crate::{program, scratch, venv};
+use crate::{program, scratch_in_memory, venv};
 use zonekms_tests::python::{Sdk, run};
 use zonekms_tests::server::{Dev, Server};
 
@@ -17,7 +17,7 @@ fn the_client_of_the_first_months() {
 
 fn drive(sdk: Sdk) {
     let descriptions = [venv(Sdk::V0_16_4).openapi(), venv(Sdk::V0_16_3).openapi()];
-    let directory = scratch();
+    let directory = scratch_in_memory();
     let dev = Dev::new(program(), directory.path()).zones(&["ch-gva-2", "ch-dk-2"]).default_key("default-key");
     let server = dev.start();
     let figures = run(with_environment(venv(sdk).script("sdk_conformance.py").args(&descriptions), &server), "PyPI");

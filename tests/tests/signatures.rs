@@ -1,6 +1,6 @@
 //! Forged requests in numbers: every bit of a signature, every byte of a body, and what a refusal gives away.
 
-use crate::{program, scratch};
+use crate::{program, scratch_in_memory};
 use std::collections::BTreeSet;
 use zonekms_tests::client::{Client, Connection, Request, base64};
 use zonekms_tests::exo2::{Credential, Signed, unix_now, usual_expires};
@@ -11,7 +11,7 @@ const BODY: &[u8] = br#"{"plaintext":"YXR0YWNrIGF0IGRhd24=","encryption-context"
 /// S5, S8: all 256 one-bit changes of a signature, and a change of every byte of the signed body.
 #[test]
 fn no_altered_request_is_accepted() {
-    let directory = scratch();
+    let directory = scratch_in_memory();
     let server = Dev::new(program(), directory.path()).start();
     let mut client = server.client();
     let path = format!("/v2/kms-key/{}/encrypt", client.create("k"));
@@ -52,7 +52,7 @@ fn no_altered_request_is_accepted() {
 /// S7: an unknown credential and a wrong secret cannot be told apart.
 #[test]
 fn an_unknown_credential_looks_like_a_wrong_secret() {
-    let directory = scratch();
+    let directory = scratch_in_memory();
     let server = Dev::new(program(), directory.path()).start();
     let client = server.client();
     let known = Credential { id: client.credential().id.clone(), secret: "wrong".into() };
@@ -69,7 +69,7 @@ fn an_unknown_credential_looks_like_a_wrong_secret() {
 /// S2, S3: the first and last second of a signature's validity, both ways.
 #[test]
 fn a_signature_is_valid_until_a_minute_after_expires() {
-    let directory = scratch();
+    let directory = scratch_in_memory();
     let server = Dev::new(program(), directory.path()).start();
     let client = server.client();
     let mut connection = Connection::open(client.address()).unwrap();
@@ -85,7 +85,7 @@ fn a_signature_is_valid_until_a_minute_after_expires() {
 /// S1: a signature is no nonce, and a rotation that is repeated counts as often as it is asked for: at most ten times.
 #[test]
 fn a_repeated_request_is_a_request() {
-    let directory = scratch();
+    let directory = scratch_in_memory();
     let server = Dev::new(program(), directory.path()).start();
     let mut client = server.client();
     let key = client.create("k");
@@ -103,7 +103,7 @@ fn a_repeated_request_is_a_request() {
 /// a list the same bytes are accepted by both.
 #[test]
 fn the_host_is_not_signed() {
-    let directory = scratch();
+    let directory = scratch_in_memory();
     let server = Dev::new(program(), directory.path()).zones(&["ch-gva-2", "ch-dk-2"]).start();
     let request = Request::new("GET", "/v2/kms-key", b"").signed(&server.environment.credential);
     for zone in ["ch-gva-2", "ch-dk-2"] {

@@ -43,7 +43,7 @@ impl Operations<'_> {
             }
             Route::ListKeys => {
                 takes_no_body(body)?;
-                let keys = self.kms.list_keys(caller);
+                let keys = self.served(self.kms.list_keys(caller))?;
                 json(&KeyList::of(keys.iter().map(AsRef::as_ref)))
             }
             Route::CreateKey => {

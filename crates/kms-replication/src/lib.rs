@@ -8,7 +8,8 @@
 //!
 //! What holds at every moment, checked by the cluster simulator of kms-testkit after each of its steps:
 //!
-//! 1. A watermark never goes back while the origin runs, and never exceeds what that target holds durably.
+//! 1. A watermark never goes back while the origin runs and follows the key, and never exceeds what that target holds
+//!    durably.
 //! 2. A replica never goes back to an earlier revision, and never leaves the origin it first took the key from.
 //! 3. A tombstone is final: no message brings the key back.
 //! 4. A replica confirms a revision only after its store said that it is durable.

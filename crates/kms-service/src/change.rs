@@ -2,7 +2,7 @@
 
 use kms_crypto::KeyMaterial;
 use kms_lifecycle::{
-    Change, Command, Decision, DueWork, FinalDeletion, Key, Rejection, VersionInfo, decide, decide_due,
+    Change, Command, Decision, DueWork, FinalDeletion, Key, Kind, Rejection, VersionInfo, decide, decide_due,
 };
 use kms_storage::record::TombstoneRecord;
 use kms_storage::{Body, Commit, CommitError, Fence, RecordKey, Write};
@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::caller::Caller;
 use crate::create::{not_committed, unreadable};
-use crate::directory::{Deleted, KeyCell};
+use crate::directory::{Deleted, KeyCell, Unsettled, UnsettledAttempt};
 use crate::error::KmsError;
 use crate::kms::{Kms, Replicated, Zone};
 use crate::records::{Opened, tombstone_record};
@@ -64,6 +64,7 @@ pub(crate) enum Attempt {
 impl Zone {
     async fn carry_out(&self, cell: &KeyCell, command: &Command, caller: &Caller) -> Result<Arc<Key>, KmsError> {
         let _turn = cell.turn.lock().await;
+        self.settled(cell).await?;
         loop {
             let current = Arc::clone(&cell.look());
             match decide(current.key(), command, self.clock.now())? {
@@ -82,6 +83,7 @@ impl Zone {
     /// Does the work that is due on one key, if any.
     pub(crate) async fn carry_out_due(&self, cell: &KeyCell) -> Result<(), KmsError> {
         let _turn = cell.turn.lock().await;
+        self.settled(cell).await?;
         loop {
             let current = Arc::clone(&cell.look());
             let attempt = match decide_due(current.key(), self.clock.now()) {
@@ -193,7 +195,11 @@ impl Zone {
                 Ok(Attempt::Stale)
             }
             CommitError::Unknown(cause) => {
-                tracing::error!(key = %current.key().id(), cause, "it is not known whether a change was stored");
+                let key = current.key();
+                tracing::error!(key = %key.id(), cause, "it is not known whether a change was stored");
+                let organisation = key.organisation().clone();
+                self.directory.unsettle(key.id(), Unsettled { organisation, attempt: UnsettledAttempt::Change });
+                self.due_changed.notify_one();
                 Err(KmsError::OutcomeUnknown)
             }
             CommitError::Fenced | CommitError::ReadOnly(_) | CommitError::TooLarge(_) | CommitError::Malformed(_) => {
@@ -204,15 +210,23 @@ impl Zone {
 
     /// Takes the key's record from the store, which has moved past the snapshot.
     async fn read_again(&self, cell: &KeyCell, current: &Snapshot) -> Result<(), KmsError> {
-        let key = current.key();
+        self.refresh_from_store(cell).await?;
+        if cell.look().record() == current.record() { Err(KmsError::ReadOnly) } else { Ok(()) }
+    }
+
+    /// Shows the key as the store has it at this moment.
+    pub(crate) async fn refresh_from_store(&self, cell: &KeyCell) -> Result<(), KmsError> {
+        let key = Arc::clone(cell.look().key());
         let place = RecordKey::key(key.organisation(), key.id());
         let stored = self.store.get(&place).await.map_err(unreadable)?;
-        let Body::Live(sealed) = stored.body else { return Err(KmsError::KeyNotFound) };
-        if stored.version == current.record() {
-            return Err(KmsError::ReadOnly);
-        }
-        match self.records.open_key(key.organisation(), key.id(), stored.version, &sealed) {
+        let opened = match &stored.body {
+            Body::Live(sealed) => self.records.open_key(key.organisation(), key.id(), stored.version, sealed),
+            Body::Absent | Body::Tombstone => return Err(KmsError::KeyNotFound),
+        };
+        match opened {
             Ok(Opened::Key(snapshot)) => {
+                let snapshot = if key.kind() == Kind::Default { snapshot.into_default_key() } else { Ok(snapshot) };
+                let snapshot = snapshot.map_err(|_| KmsError::RecordDamaged)?;
                 let key = Arc::clone(snapshot.key());
                 self.directory.refresh(cell, snapshot);
                 self.announce(&key);

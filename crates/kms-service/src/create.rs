@@ -2,7 +2,7 @@
 
 use kms_crypto::KeyMaterial;
 use kms_lifecycle::{Key, Kind, NewKey, Reach, Usage};
-use kms_storage::{Commit, CommitError, RecordKey, RecordVersion, StoreError, Write};
+use kms_storage::{Body, Commit, CommitError, RecordKey, RecordVersion, StoreError, Write};
 use kms_types::{Description, KeyId, KeyName, OrganisationName};
 use std::sync::Arc;
 
@@ -46,7 +46,12 @@ impl Zone {
         request: CreateKey,
         kind: Kind,
     ) -> Result<Arc<Key>, KmsError> {
-        let reservation = self.directory.reserve(&organisation, &request.name, self.keys_per_organisation)?;
+        let limit = match kind {
+            Kind::Ordinary => self.keys_per_organisation,
+            // The configuration asks for it, and a full quota must not keep the zone from starting.
+            Kind::Default => u32::MAX,
+        };
+        let reservation = self.directory.reserve(&organisation, &request.name, limit)?;
         let now = self.clock.now();
         let mut random = [0; 10];
         self.entropy.fill(&mut random)?;
@@ -64,7 +69,12 @@ impl Zone {
         let material: Box<[Arc<KeyMaterial>]> = Box::new([Arc::new(KeyMaterial::generate(self.entropy.as_ref())?)]);
 
         let name_place = RecordKey::name(&organisation, key.name());
-        let name_found = self.store.get(&name_place).await.map_err(unreadable)?.version;
+        let found = self.store.get(&name_place).await.map_err(unreadable)?;
+        let name_found = match found.body {
+            // Taken by a key that is not in memory: one whose record is damaged.
+            Body::Live(_) => return Err(KmsError::NameConflict),
+            Body::Absent | Body::Tombstone => found.version,
+        };
         let name_version = name_found.next().ok_or(KmsError::ReadOnly)?;
         let key_version = RecordVersion::NEVER.next().ok_or(KmsError::ReadOnly)?;
         let key_record = self.records.seal_key(&key, &material, key_version)?;
@@ -84,7 +94,8 @@ impl Zone {
             Err(CommitError::Conflict { .. }) => Err(KmsError::NameConflict),
             Err(CommitError::Unknown(cause)) => {
                 tracing::error!(key = %key.id(), cause, "it is not known whether a new key was stored");
-                reservation.keep();
+                reservation.keep(key.id());
+                self.due_changed.notify_one();
                 Err(KmsError::OutcomeUnknown)
             }
             Err(refused) => Err(not_committed(&refused)),

@@ -5,7 +5,7 @@ use kms_lifecycle::next_due;
 use kms_storage::Durable;
 use kms_storage::record::TombstoneRecord;
 use kms_types::{KeyId, KeyName, OrganisationName, Revision, Timestamp, ZoneName};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -80,6 +80,23 @@ pub(crate) struct Directory {
 struct Index {
     organisations: HashMap<OrganisationName, Holdings>,
     due: BTreeSet<(Timestamp, KeyId)>,
+    unsettled: BTreeMap<KeyId, Unsettled>,
+}
+
+/// A change of which the store could not say whether it was made. Until it can, nothing is said about the key's state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unsettled {
+    pub(crate) organisation: OrganisationName,
+    pub(crate) attempt: UnsettledAttempt,
+}
+
+/// What may or may not have been made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum UnsettledAttempt {
+    /// A new key of that name.
+    Creation(KeyName),
+    /// A change or the deletion of a key.
+    Change,
 }
 
 /// What one organisation has in this zone.
@@ -88,6 +105,8 @@ struct Holdings {
     ids: BTreeSet<KeyId>,
     /// Names of keys and of keys being made.
     names: BTreeSet<KeyName>,
+    /// Keys whose records do not open. They count, though their names are known to the store alone.
+    damaged: usize,
 }
 
 impl Directory {
@@ -186,7 +205,7 @@ impl Directory {
         if holdings.names.contains(name) {
             return Err(KmsError::NameConflict);
         }
-        if holdings.names.len() >= usize::try_from(limit).unwrap_or(usize::MAX) {
+        if holdings.names.len() + holdings.damaged >= usize::try_from(limit).unwrap_or(usize::MAX) {
             return Err(KmsError::KeyQuota { limit });
         }
         holdings.names.insert(name.clone());
@@ -217,6 +236,7 @@ impl Directory {
 
     /// Takes note of a key whose record does not open.
     pub(crate) fn load_damaged(&self, organisation: OrganisationName, id: KeyId) {
+        self.index().organisations.entry(organisation.clone()).or_default().damaged += 1;
         self.keys.pin().insert(id, Entry::Damaged(organisation));
     }
 
@@ -273,6 +293,38 @@ impl Directory {
         }
     }
 
+    /// Takes note that the outcome of a change of key `id` is not known.
+    pub(crate) fn unsettle(&self, id: KeyId, unsettled: Unsettled) {
+        self.index().unsettled.insert(id, unsettled);
+    }
+
+    /// The store has told how things stand with key `id`.
+    pub(crate) fn settle(&self, id: KeyId) {
+        self.index().unsettled.remove(&id);
+    }
+
+    /// The store has told that a key was not made: its name is free.
+    pub(crate) fn release(&self, organisation: &OrganisationName, name: &KeyName) {
+        if let Some(holdings) = self.index().organisations.get_mut(organisation) {
+            holdings.names.remove(name);
+        }
+    }
+
+    /// What is not known about key `id`, if anything.
+    pub(crate) fn unsettled(&self, id: KeyId) -> Option<Unsettled> {
+        self.index().unsettled.get(&id).cloned()
+    }
+
+    /// Whether there is such a key of the organisation.
+    pub(crate) fn has_unsettled(&self, organisation: &OrganisationName) -> bool {
+        self.index().unsettled.values().any(|unsettled| unsettled.organisation == *organisation)
+    }
+
+    /// All ids about which something is not known.
+    pub(crate) fn all_unsettled(&self) -> Vec<KeyId> {
+        self.index().unsettled.keys().copied().collect()
+    }
+
     /// Forgets everything, so that all material is wiped as the last calls end.
     pub(crate) fn clear(&self) {
         self.closed.store(true, Ordering::Release);
@@ -307,9 +359,11 @@ impl Reservation {
         self.directory.load(snapshot);
     }
 
-    /// Whether the key was made is not known: name and place stay taken until the next start reads the store.
-    pub(crate) fn keep(mut self) {
+    /// Whether the key `id` was made is not known: name and place stay taken until the store tells.
+    pub(crate) fn keep(mut self, id: KeyId) {
         self.end = End::Keep;
+        let attempt = UnsettledAttempt::Creation(self.name.clone());
+        self.directory.unsettle(id, Unsettled { organisation: self.organisation.clone(), attempt });
     }
 }
 
@@ -317,11 +371,7 @@ impl Drop for Reservation {
     fn drop(&mut self) {
         match self.end {
             End::Keep => {}
-            End::Release => {
-                if let Some(holdings) = self.directory.index().organisations.get_mut(&self.organisation) {
-                    holdings.names.remove(&self.name);
-                }
-            }
+            End::Release => self.directory.release(&self.organisation, &self.name),
         }
     }
 }

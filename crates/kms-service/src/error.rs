@@ -38,7 +38,7 @@ pub enum KmsError {
     #[error("changes are stopped: the store reported an error; see the server's log")]
     ReadOnly,
     /// The store failed during the change, which may or may not have happened.
-    #[error("the change may or may not have been made; read the key before repeating it")]
+    #[error("the change may or may not have been made; the key shows which once it can be read again")]
     OutcomeUnknown,
     /// The operating system gave no random bytes. Nothing was changed.
     #[error("the operating system gave no random bytes")]

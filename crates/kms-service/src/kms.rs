@@ -124,12 +124,18 @@ impl Kms {
     }
 
     /// The organisation's keys in this zone, oldest first. A key whose record is damaged is not among them.
-    #[must_use]
-    pub fn list_keys(&self, caller: &Caller) -> Vec<Arc<Key>> {
+    ///
+    /// # Errors
+    ///
+    /// [`KmsError::OutcomeUnknown`] while it is not known how one of them stands.
+    pub fn list_keys(&self, caller: &Caller) -> Result<Vec<Arc<Key>>, KmsError> {
+        if self.zone.directory.has_unsettled(caller.organisation()) {
+            return Err(KmsError::OutcomeUnknown);
+        }
         let ids = self.zone.directory.ids(caller.organisation());
         let mut keys: Vec<_> = ids.into_iter().filter_map(|id| self.get_key(caller, id).ok()).collect();
         keys.sort_by_key(|key| (key.created_at(), key.id()));
-        keys
+        Ok(keys)
     }
 
     /// One key.
@@ -137,7 +143,7 @@ impl Kms {
     /// # Errors
     ///
     /// [`KmsError::KeyNotFound`], also when its deletion is due or it is another organisation's;
-    /// [`KmsError::RecordDamaged`].
+    /// [`KmsError::RecordDamaged`]; [`KmsError::OutcomeUnknown`] while it is not known how the key stands.
     pub fn get_key(&self, caller: &Caller, id: KeyId) -> Result<Arc<Key>, KmsError> {
         self.zone.visible_key(caller.organisation(), id)
     }
@@ -146,6 +152,9 @@ impl Kms {
 impl Zone {
     pub(crate) fn visible_key(&self, organisation: &OrganisationName, id: KeyId) -> Result<Arc<Key>, KmsError> {
         let key = self.directory.with_key(organisation, id, |cell| Ok(Arc::clone(cell.look().key())))?;
+        if self.directory.unsettled(id).is_some() {
+            return Err(KmsError::OutcomeUnknown);
+        }
         if key.is_gone(self.clock.now()) { Err(KmsError::KeyNotFound) } else { Ok(key) }
     }
 

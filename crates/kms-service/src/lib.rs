@@ -26,6 +26,7 @@ mod link;
 mod records;
 mod replication;
 mod scheduler;
+mod settle;
 mod snapshot;
 mod start;
 

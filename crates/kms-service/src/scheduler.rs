@@ -10,6 +10,9 @@ use crate::kms::{Kms, Zone};
 /// The longest time between two looks at the clock, which may have been set meanwhile.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
+/// The time between two questions to the store about keys of which it is not known how they stand.
+const SETTLING_WAIT: Duration = Duration::from_secs(1);
+
 /// How many keys are worked on at once; their commits share the store's flushes.
 const AT_ONCE: usize = 64;
 
@@ -41,11 +44,15 @@ impl Zone {
                 () = self.due_changed.notified() => {}
                 () = tokio::time::sleep(self.wait_after(last)) => {}
             }
+            self.settle_what_can_be().await;
             last = Arc::clone(&self).run_due_work().await;
         }
     }
 
     fn wait_after(&self, last: Pass) -> Duration {
+        if !self.directory.all_unsettled().is_empty() {
+            return SETTLING_WAIT;
+        }
         match (self.directory.next_due(), last) {
             (Some(due), Pass::Complete) => due.since(self.clock.now()).min(LONGEST_WAIT),
             // What failed is overdue: to try at once again would be to try without end.

@@ -15,7 +15,7 @@ use crate::caller::{CredentialConfig, Credentials};
 use crate::clock::ServiceClock;
 use crate::create::CreateKey;
 use crate::directory::{Deleted, Directory};
-use crate::error::StartError;
+use crate::error::{KmsError, StartError};
 use crate::kms::{Kms, Zone};
 use crate::records::{Opened, Records, Unusable};
 use crate::replication::{Replication, ReplicationConfig};
@@ -122,6 +122,10 @@ impl Kms {
         match self.zone().create(organisation.clone(), request, Kind::Default).await {
             Ok(key) => {
                 tracing::info!(key = %key.id(), %organisation, "default key created");
+                Ok(())
+            }
+            Err(KmsError::NameConflict) => {
+                tracing::error!(%organisation, "the record of the default key is damaged; no other takes its place");
                 Ok(())
             }
             Err(cause) => Err(StartError::DefaultKey { organisation: organisation.to_string(), cause }),

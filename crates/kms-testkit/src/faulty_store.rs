@@ -16,6 +16,9 @@ pub enum Fault {
     UnknownApplied,
     /// It is not made, and answered as unknown.
     UnknownNotApplied,
+    /// It is made, and answered as unknown, and the store takes no changes from then on, until [`FaultyStore::heal`]: as an
+    /// embedded store fails whose disk reports an error after the write.
+    Broken,
     /// It is not made, and the store takes no changes from then on, until [`FaultyStore::heal`].
     ReadOnly,
     /// It is made that much later.
@@ -74,13 +77,13 @@ impl Plan {
     fn next_fault(&mut self) -> Result<Option<Fault>, CommitError> {
         self.commits += 1;
         let fault = self.faults.remove(&self.commits);
-        if fault == Some(Fault::ReadOnly) {
+        if let Some(reason) = &self.read_only {
+            return Err(CommitError::ReadOnly(reason.clone()));
+        }
+        if matches!(fault, Some(Fault::ReadOnly | Fault::Broken)) {
             self.read_only = Some("a fault was planned here".to_owned());
         }
-        match &self.read_only {
-            Some(reason) => Err(CommitError::ReadOnly(reason.clone())),
-            None => Ok(fault),
-        }
+        Ok(fault)
     }
 }
 
@@ -108,7 +111,7 @@ impl Store for FaultyStore {
                 tokio::time::sleep(delay).await;
                 self.inner.commit(commit).await
             }
-            Some(Fault::UnknownApplied) => {
+            Some(Fault::UnknownApplied | Fault::Broken) => {
                 let made = self.inner.commit(commit).await?;
                 Err(CommitError::Unknown(format!("a fault was planned after commit {}", made.revision())))
             }
@@ -171,6 +174,11 @@ mod tests {
             assert!(matches!(store.commit(write(2)).await, Err(CommitError::ReadOnly(_))));
             assert!(matches!(store.health(), Health::ReadOnly { .. }));
         }
+        store.heal();
+        store.fail_next(Fault::Broken);
+        assert!(matches!(store.commit(write(2)).await, Err(CommitError::Unknown(_))));
+        assert_eq!(store.get(&key()).await.unwrap().version.get(), 3, "it was made before the store broke");
+        assert!(matches!(store.commit(write(3)).await, Err(CommitError::ReadOnly(_))));
         store.heal();
         assert_eq!(store.health(), Health::Ready);
         assert_eq!(store.commit(write(2)).await.unwrap().revision().get(), 3);

@@ -1,6 +1,7 @@
-//! Stand-ins for tests: time that is set by hand, randomness that repeats, a store that fails at a chosen moment. No product
-//! code depends on it.
+//! Stand-ins for tests: time that is set by hand, randomness that repeats, a store that fails at a chosen moment,
+//! and a whole cluster that replicates under faults. No product code depends on it.
 
+pub mod cluster;
 mod fake_time;
 mod faulty_store;
 mod seeded_entropy;

@@ -95,7 +95,9 @@ pub(crate) fn start(settings: LogSettings, override_filter: Option<&str>) -> Res
         Some(text) => EnvFilter::builder().parse(text).map_err(|error| format!("{LOG_VARIABLE}: {error}"))?,
         None => EnvFilter::new(directives(settings.level)),
     };
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    // A line that cannot be written (the log's disk is full, its reader is gone) is lost. Told of that, the subscriber would
+    // write to standard error once more and panic in the middle of a request.
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).log_internal_errors(false);
     let started = match settings.format {
         LogFormat::Text => builder.with_ansi(io::stderr().is_terminal()).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init(),

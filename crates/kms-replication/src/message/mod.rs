@@ -12,11 +12,12 @@ use std::fmt;
 /// The format that this build speaks.
 pub const FORMAT: u8 = 1;
 
-/// The most bytes of a payload. A key's record with its longest texts and a hundred years of rotations is below a tenth.
-pub const MAX_PAYLOAD_LEN: usize = 1 << 18;
+/// The most bytes of a message, 256 KiB: it is one frame of a connection. A reader refuses a longer one before it allocates.
+pub const MAX_MESSAGE_LEN: usize = 1 << 18;
 
-/// The most bytes of a message. A reader refuses a longer one before it allocates.
-pub const MAX_MESSAGE_LEN: usize = MAX_PAYLOAD_LEN + 64;
+/// The most bytes of a payload: what a message leaves beside its other fields. A key's record with its longest texts and a
+/// hundred years of rotations is below a tenth.
+pub const MAX_PAYLOAD_LEN: usize = MAX_MESSAGE_LEN - 64;
 
 /// A message.
 #[derive(Clone, Debug, PartialEq, Eq)]

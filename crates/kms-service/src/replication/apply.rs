@@ -4,7 +4,7 @@ use kms_crypto::KeyMaterial;
 use kms_lifecycle::{ForeignState, Key, OriginState, OriginUpdate};
 use kms_replication::RefusalReason;
 use kms_storage::record::TombstoneRecord;
-use kms_storage::{Body, Commit, CommitError, Health, RecordKey, RecordVersion, Write};
+use kms_storage::{Body, Commit, CommitError, RecordKey, RecordVersion, Write};
 use kms_types::OrganisationName;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -70,6 +70,7 @@ impl Zone {
         material: &Material,
     ) -> Result<Next, RefusalReason> {
         let _turn = cell.turn.lock().await;
+        self.settled(cell).await.map_err(failed)?;
         let current = Arc::clone(&cell.look());
         let key = match current.key().apply_origin(state, self.clock.now()) {
             Ok(OriginUpdate::AlreadyHeld) => return Ok(Next::Done),
@@ -91,6 +92,9 @@ impl Zone {
         let organisation = state.organisation();
         if !self.organisations.contains(organisation) {
             return Err(failed(format!("organisation {organisation} is not configured in the target zone")));
+        }
+        if self.directory.unsettled(state.id()).is_some() {
+            return Err(failed("it is not known yet whether an earlier copy was stored"));
         }
         let place = RecordKey::key(organisation, state.id());
         if self.take_note(organisation, &place, state).await? {
@@ -126,14 +130,8 @@ impl Zone {
             }
             Err(CommitError::Conflict { .. }) => Ok(Next::Again),
             Err(CommitError::Unknown(cause)) => {
-                // What a read shows stays. Where it shows nothing, the write may still be under way if the store is not well.
-                if self.take_note(organisation, &place, state).await? {
-                    reservation.keep();
-                    return Ok(Next::Again);
-                }
-                if self.store.health() != Health::Ready {
-                    reservation.keep();
-                }
+                reservation.keep(state.id());
+                self.due_changed.notify_one();
                 Err(failed(cause))
             }
             Err(refused) => Err(failed(refused)),
@@ -161,6 +159,7 @@ impl Zone {
 
     async fn delete_replica(&self, cell: &KeyCell, tombstone: &TombstoneRecord) -> Result<Next, RefusalReason> {
         let _turn = cell.turn.lock().await;
+        self.settled(cell).await.map_err(failed)?;
         let current = Arc::clone(&cell.look());
         let key = current.key();
         let is_of = key.is_replica_from(&tombstone.origin_zone)

@@ -261,7 +261,7 @@ impl Site {
 
     fn all_status(&self) -> Vec<(Arc<Key>, Vec<ReplicaStatus>)> {
         let keys = self.kms().list_keys(&self.live().caller);
-        keys.into_iter().map(|key| (Arc::clone(&key), self.replica_status(key.id()))).collect()
+        keys.unwrap().into_iter().map(|key| (Arc::clone(&key), self.replica_status(key.id()))).collect()
     }
 
     /// Why the replica in `target` is behind.

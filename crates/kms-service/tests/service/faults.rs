@@ -1,24 +1,25 @@
 //! A store that fails, a system without randomness, a caller who leaves.
 
 use crate::zone::World;
-use kms_lifecycle::Command;
+use kms_lifecycle::{Command, Status};
 use kms_service::KmsError;
 use kms_storage::Health;
 use kms_testkit::Fault;
+use kms_types::DeletionDelay;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 #[tokio::test]
-async fn an_unknown_outcome_is_told_and_nothing_is_shown_of_it() {
+async fn after_an_unknown_outcome_the_store_is_asked_before_anything_is_said() {
     for fault in [Fault::UnknownApplied, Fault::UnknownNotApplied] {
         let world = World::new();
         let zone = world.start().await;
         let key = zone.create("k1").await.unwrap();
         world.store.fail_next(fault.clone());
         assert_eq!(zone.change(key.id(), Command::Rotate).await.err(), Some(KmsError::OutcomeUnknown), "{fault:?}");
-        assert_eq!(zone.get(key.id()).unwrap(), key, "{fault:?}");
         let applied = usize::from(fault == Fault::UnknownApplied);
         let rotated = zone.change(key.id(), Command::Rotate).await.unwrap();
-        assert_eq!(rotated.versions().len(), 2 + applied, "the next change reads the record again: {fault:?}");
+        assert_eq!(rotated.versions().len(), 2 + applied, "the next change reads the record first: {fault:?}");
         let made = zone.encrypt(key.id(), b"x").unwrap();
         let zone = world.start().await;
         assert_eq!(zone.get(key.id()).unwrap(), rotated, "{fault:?}");
@@ -27,15 +28,56 @@ async fn an_unknown_outcome_is_told_and_nothing_is_shown_of_it() {
 }
 
 #[tokio::test]
+async fn while_an_outcome_is_unknown_no_answer_claims_to_know() {
+    let world = World::new();
+    let zone = world.start().await;
+    let key = zone.create("k1").await.unwrap();
+    let made = zone.encrypt(key.id(), b"x").unwrap();
+    world.store.fail_next(Fault::Broken);
+    let deletion = Command::ScheduleDeletion { delay: DeletionDelay::DEFAULT };
+    assert_eq!(zone.change(key.id(), deletion).await.err(), Some(KmsError::OutcomeUnknown));
+    let unknown = Some(KmsError::OutcomeUnknown);
+    assert_eq!(zone.get(key.id()).err(), unknown);
+    assert_eq!(zone.kms.list_keys(&zone.acme).err(), unknown);
+    assert_eq!(zone.change(key.id(), Command::Enable).await.err(), unknown, "not 'it is enabled already'");
+    assert_eq!(zone.change(key.id(), Command::CancelDeletion).await.err(), unknown);
+    assert_eq!(zone.kms.list_keys(&zone.other).unwrap(), [], "nobody else is concerned");
+    assert_eq!(zone.decrypt(key.id(), &made).unwrap(), b"x", "crypto calls go on as last answered");
+
+    world.store.heal();
+    let pending = zone.change(key.id(), Command::CancelDeletion).await.unwrap();
+    assert!(matches!(pending.status(), Status::Disabled { .. }), "the deletion had been scheduled, and is cancelled");
+    assert_eq!(zone.get(key.id()).unwrap(), pending);
+}
+
+#[tokio::test]
 async fn a_name_stays_taken_while_its_making_is_unknown() {
     let world = World::new();
     let zone = world.start().await;
-    world.store.fail_next(Fault::UnknownApplied);
+    world.store.fail_next(Fault::Broken);
     assert_eq!(zone.create("k1").await.err(), Some(KmsError::OutcomeUnknown));
     assert_eq!(zone.create("k1").await.err(), Some(KmsError::NameConflict));
-    assert!(zone.kms.list_keys(&zone.acme).is_empty());
+    assert_eq!(zone.kms.list_keys(&zone.acme).err(), Some(KmsError::OutcomeUnknown));
     let zone = world.start().await;
-    assert_eq!(zone.kms.list_keys(&zone.acme).len(), 1, "a restart shows what is so");
+    assert_eq!(zone.kms.list_keys(&zone.acme).unwrap().len(), 1, "a restart shows what is so");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_scheduler_asks_a_store_that_recovers() {
+    let world = World::new();
+    let zone = world.start().await;
+    let key = zone.create("k1").await.unwrap();
+    world.store.fail_next(Fault::UnknownApplied);
+    assert_eq!(zone.change(key.id(), Command::Disable).await.err(), Some(KmsError::OutcomeUnknown));
+    for fault in [Fault::UnknownApplied, Fault::UnknownNotApplied] {
+        world.store.fail_next(fault.clone());
+        assert_eq!(zone.create(&format!("{fault:?}")).await.err(), Some(KmsError::OutcomeUnknown));
+    }
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(matches!(zone.get(key.id()).unwrap().status(), Status::Disabled { .. }));
+    let names: BTreeSet<_> = zone.kms.list_keys(&zone.acme).unwrap().iter().map(|key| key.name().to_string()).collect();
+    assert_eq!(names, BTreeSet::from(["k1", "UnknownApplied"].map(String::from)));
+    zone.create("UnknownNotApplied").await.unwrap();
 }
 
 #[tokio::test]

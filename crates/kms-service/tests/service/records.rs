@@ -27,15 +27,38 @@ async fn a_damaged_record_is_refused_and_the_rest_served() {
     let zone = world.start().await;
     let bad = zone.create("bad").await.unwrap().id();
     let good = zone.create("good").await.unwrap().id();
-    let (_, mut bytes) = sealed(&world, &place(bad)).await;
-    let last = bytes.len() - 1;
-    bytes[last] ^= 1;
-    overwrite(&world, &place(bad), bytes).await;
+    damage(&world, bad).await;
     let zone = world.start().await;
     assert_eq!(zone.get(bad).err(), Some(KmsError::RecordDamaged));
     assert_eq!(zone.encrypt(bad, b"x"), Err(KmsError::RecordDamaged));
     assert_eq!(zone.kms.get_key(&zone.other, bad).err(), Some(KmsError::KeyNotFound), "not theirs to know");
     assert!(zone.encrypt(good, b"x").is_ok());
+}
+
+async fn damage(world: &World, id: KeyId) {
+    let (_, mut bytes) = sealed(world, &place(id)).await;
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    overwrite(world, &place(id), bytes).await;
+}
+
+#[tokio::test]
+async fn nothing_takes_the_place_of_a_damaged_key() {
+    let mut world = World::new();
+    world.keys_per_organisation = 2;
+    world.default_key = Some("the default");
+    let zone = world.start().await;
+    let default_key = zone.kms.list_keys(&zone.acme).unwrap()[0].id();
+    let mine = zone.create("mine").await.unwrap().id();
+    damage(&world, default_key).await;
+    damage(&world, mine).await;
+    let zone = world.start().await;
+    assert_eq!(zone.kms.list_keys(&zone.acme).unwrap(), [], "no second default key is made");
+    assert_eq!(zone.create("another").await.err(), Some(KmsError::KeyQuota { limit: 2 }), "damaged keys count");
+    world.keys_per_organisation = 3;
+    let zone = world.start().await;
+    assert_eq!(zone.create("mine").await.err(), Some(KmsError::NameConflict), "the name is still taken");
+    zone.create("another").await.unwrap();
 }
 
 #[tokio::test]
