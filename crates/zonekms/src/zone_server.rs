@@ -78,8 +78,6 @@ impl ZoneServer {
         let address = listener.local_addr().map_err(|error| zone_failure(&plan.zone, &error))?;
         let (zones, clock, requests, connections) =
             (plan.zones.into(), Arc::clone(&plan.clock), plan.limits.requests, plan.limits.connections);
-        // Before anything of the zone is looked for: two first starts at once would each make a keyring, and one be lost.
-        let lock = ZoneLock::take(plan.location).map_err(|error| zone_failure(&plan.zone, &error))?;
         let call_faults = plan.call_faults.take();
         let (keys, links) = match plan.links.take() {
             Some(LinkPlan { listener, replication, faults }) => {
@@ -88,7 +86,9 @@ impl ZoneServer {
             }
             None => (None, None),
         };
-        let (kms, running) = start_service(plan, &lock, keys).await?;
+        // Before anything of the zone is looked for: two first starts at once would each make a keyring, and one be lost.
+        let lock = ZoneLock::take(plan.location).map_err(|error| zone_failure(&plan.zone, &error))?;
+        let (kms, running) = start_service(plan, keys, &lock).await?;
         let wall_clock = Arc::new(move || clock.wall().as_seconds());
         let front_door = FrontDoor::new(kms.clone(), zones, requests, wall_clock);
         let router = match call_faults {
@@ -164,8 +164,8 @@ impl Serving {
 /// Keyring, store, service: each verified before the next begins.
 async fn start_service(
     plan: ZonePlan<'_>,
-    lock: &ZoneLock,
     replication: Option<ReplicationConfig>,
+    lock: &ZoneLock,
 ) -> Result<(Kms, Running), Failure> {
     let zone = plan.zone.clone();
     let failure = |error: &dyn Display| zone_failure(&zone, error);
