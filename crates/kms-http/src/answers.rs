@@ -1,6 +1,7 @@
 //! The answers of the operations: shapes that satisfy both versions of the API and all of its clients.
 
 use crate::base64_text;
+use crate::finished::FinishedOperation;
 use bytes::Bytes;
 use kms_crypto::SecretBytes;
 use kms_lifecycle::{Key, Made, Place, RevisionStamp, Rotation, Schedule, Status, Usage, VersionInfo};
@@ -262,25 +263,13 @@ impl Success {
 #[derive(Serialize)]
 pub(crate) struct TargetRegistered {
     status: &'static str,
-    id: String,
-    state: &'static str,
-    reference: Reference,
-}
-
-#[derive(Serialize)]
-struct Reference {
-    id: String,
-    link: String,
-    command: &'static str,
+    #[serde(flatten)]
+    operation: FinishedOperation,
 }
 
 impl TargetRegistered {
-    /// The key's revision is the operation: its id is the key's with the revision in place of the random end.
     pub(crate) fn of(key: &Key) -> Self {
-        let id = key.id().to_string();
-        let operation = format!("{}{:012x}", &id[..24], key.revision().seq.get() & 0xffff_ffff_ffff);
-        let reference = Reference { link: format!("/v2/kms-key/{id}"), id, command: "get-kms-key" };
-        Self { status: "target-registered", id: operation, state: "success", reference }
+        Self { status: "target-registered", operation: FinishedOperation::latest(key) }
     }
 }
 

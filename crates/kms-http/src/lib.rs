@@ -17,6 +17,7 @@ mod exchange;
 mod exo2;
 mod faults;
 mod fields;
+mod finished;
 mod front_door;
 mod head;
 mod limits;

@@ -3,6 +3,7 @@
 use crate::answers::{
     self, CiphertextAnswer, KeyAnswer, KeyList, RotationChanged, RotationList, Success, TargetRegistered, ZoneList,
 };
+use crate::finished::FinishedOperation;
 use crate::front_door::ZoneEntry;
 use crate::limits::RequestLimits;
 use crate::problem::Problem;
@@ -37,9 +38,11 @@ impl Operations<'_> {
     pub(crate) async fn perform(&self, caller: &Caller, zones: &[ZoneEntry], body: &[u8]) -> Result<Answer, Problem> {
         match self.route {
             Route::ListZones => self.list_zones(zones, body),
-            Route::GetOperation => {
+            Route::GetOperation(id) => {
                 takes_no_body(body)?;
-                Err(Problem::operation_not_found())
+                let keys = self.served(self.kms.list_keys(caller))?;
+                let found = FinishedOperation::find(id, keys.iter().map(AsRef::as_ref));
+                json(&found.ok_or_else(Problem::operation_not_found)?)
             }
             Route::ListKeys => {
                 takes_no_body(body)?;

@@ -98,7 +98,7 @@ impl Problem {
         Self { header: CLOSE, ..problem }
     }
 
-    /// Operations are done when they are answered, so there is none to ask for.
+    /// No key of the caller has made it.
     pub(crate) fn operation_not_found() -> Self {
         Self::new(StatusCode::NOT_FOUND, "Operation Not Found", "the operation does not exist in this zone")
     }
@@ -166,7 +166,7 @@ impl Problem {
                 Route::Key(_, KeyOperation::Rotate) => {
                     ("Not on a Replica", "this operation is not allowed on a replica")
                 }
-                Route::Key(..) | Route::ListZones | Route::GetOperation | Route::ListKeys | Route::CreateKey => {
+                Route::Key(..) | Route::ListZones | Route::GetOperation(_) | Route::ListKeys | Route::CreateKey => {
                     ("Not on Replica", "this operation is not allowed on a replica")
                 }
             },
@@ -222,6 +222,7 @@ impl From<NoRoute> for Problem {
                 Self { header: Some((ALLOW, allow)), ..problem }
             }
             NoRoute::NoSuchKey => Self::key_not_found(),
+            NoRoute::NoSuchOperation => Self::operation_not_found(),
         }
     }
 }

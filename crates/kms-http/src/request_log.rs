@@ -37,7 +37,7 @@ impl RequestLog {
             self.route = Some(route.name());
             self.key = match route {
                 Route::Key(id, _) => Some(*id),
-                Route::ListZones | Route::GetOperation | Route::ListKeys | Route::CreateKey => None,
+                Route::ListZones | Route::GetOperation(_) | Route::ListKeys | Route::CreateKey => None,
             };
         }
     }

@@ -3,6 +3,7 @@
 //! Pure, and on raw segments: nothing is percent-decoded, so that the path that was signed is the path that is routed. An id
 //! is a canonical UUID or no key's.
 
+use crate::finished::OperationId;
 use http::Method;
 use kms_types::KeyId;
 
@@ -10,7 +11,7 @@ use kms_types::KeyId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Route {
     ListZones,
-    GetOperation,
+    GetOperation(OperationId),
     ListKeys,
     CreateKey,
     Key(KeyId, KeyOperation),
@@ -47,6 +48,8 @@ pub(crate) enum NoRoute {
     },
     /// The path's key id is not one.
     NoSuchKey,
+    /// The path's operation id is not one.
+    NoSuchOperation,
 }
 
 impl Route {
@@ -64,7 +67,10 @@ impl Route {
         };
         match (first, next(), next(), next()) {
             (Some("zone"), None, None, None) => only(method, &Method::GET, "GET").map(|()| Self::ListZones),
-            (Some("operation"), Some(_), None, None) => only(method, &Method::GET, "GET").map(|()| Self::GetOperation),
+            (Some("operation"), Some(id), None, None) => {
+                only(method, &Method::GET, "GET")?;
+                Ok(Self::GetOperation(id.parse().map_err(|_| NoRoute::NoSuchOperation)?))
+            }
             (Some("kms-key"), None, None, None) => match *method {
                 Method::GET => Ok(Self::ListKeys),
                 Method::POST => Ok(Self::CreateKey),
@@ -84,7 +90,7 @@ impl Route {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::ListZones => "list-zones",
-            Self::GetOperation => "get-operation",
+            Self::GetOperation(_) => "get-operation",
             Self::ListKeys => "list-kms-keys",
             Self::CreateKey => "create-kms-key",
             Self::Key(_, operation) => operation.name(),
@@ -189,7 +195,7 @@ mod tests {
         let key = |operation| Route::Key(id, operation);
         let table = [
             ("GET", "/v2/zone".to_owned(), Route::ListZones),
-            ("GET", "/v2/operation/anything".to_owned(), Route::GetOperation),
+            ("GET", format!("/v2/operation/{ID}"), Route::GetOperation(ID.parse().unwrap())),
             ("GET", "/v2/kms-key".to_owned(), Route::ListKeys),
             ("POST", "/v2/kms-key".to_owned(), Route::CreateKey),
             ("GET", format!("/v2/kms-key/{ID}"), key(KeyOperation::Get)),
