@@ -106,7 +106,9 @@ mod tests {
         for last in ["000000000000", "000000000002", "ffffffffffff"] {
             assert_eq!(found(&format!("{}{last}", &id[..SHARED]), &keys), None, "a change that was never made: {last}");
         }
-        let Ok(Decision::Change(change)) = decide(&one, &Command::Disable, Timestamp::EPOCH) else { panic!("a change") };
+        let Ok(Decision::Change(change)) = decide(&one, &Command::Disable, Timestamp::EPOCH) else {
+            panic!("a change")
+        };
         assert_eq!(found(id, &[one.apply(&change).unwrap()]), Some(made), "later changes do not unmake it");
     }
 }
