@@ -39,9 +39,9 @@ fn the_two_commands_are_there() {
 #[test]
 fn the_python_examples_run() {
     let directory = scratch();
-    let server = Dev::new(program(), directory.path()).start();
+    let server = Dev::new(program(), directory.path()).zones(&["ch-gva-2", "ch-dk-2", "de-fra-1"]).start();
     let examples = examples("python");
-    assert!(examples.len() >= 2, "an example of encrypting and one of data keys");
+    assert!(examples.len() >= 3, "an example of encrypting, one of zones and one of data keys");
     for example in &examples {
         let python = venv(Sdk::V0_16_4).interpreter();
         run(with_environment(Command::new(python).args(["-c", example]), &server), "PyPI");

@@ -181,9 +181,9 @@ mod tests {
         assert!(matches!(store.commit(write(3)).await, Err(CommitError::ReadOnly(_))));
         store.heal();
         assert_eq!(store.health(), Health::Ready);
-        assert_eq!(store.commit(write(2)).await.unwrap().revision().get(), 3);
+        assert_eq!(store.commit(write(3)).await.unwrap().revision().get(), 4);
         assert_eq!(store.get(&key()).await.unwrap().body, Body::Live(vec![1]));
-        assert_eq!(store.commits(), 6);
+        assert_eq!(store.commits(), 8);
     }
 
     #[tokio::test(start_paused = true)]
