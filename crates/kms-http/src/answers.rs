@@ -4,6 +4,7 @@ use crate::base64_text;
 use bytes::Bytes;
 use kms_crypto::SecretBytes;
 use kms_lifecycle::{Key, Made, Place, RevisionStamp, Rotation, Schedule, Status, Usage, VersionInfo};
+use kms_service::ReplicaStatus;
 use kms_types::{Timestamp, ZoneName};
 use serde::{Serialize, Serializer};
 use std::fmt::Display;
@@ -37,9 +38,28 @@ pub(crate) struct KeyAnswer<'a> {
     replicas: Vec<&'a str>,
     /// In create and get.
     #[serde(skip_serializing_if = "Option::is_none")]
-    replicas_status: Option<[(); 0]>,
+    replicas_status: Option<Vec<ReplicaAnswer<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_optional_text")]
     delete_at: Option<Timestamp>,
+}
+
+/// How far one replica has come.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct ReplicaAnswer<'a> {
+    zone: &'a str,
+    last_applied_watermark: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_failure: Option<FailureAnswer<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct FailureAnswer<'a> {
+    attempted_watermark: u64,
+    error: &'a str,
+    #[serde(serialize_with = "as_text")]
+    failed_at: Timestamp,
 }
 
 #[derive(Serialize)]
@@ -111,14 +131,29 @@ impl<'a> KeyAnswer<'a> {
         }
     }
 
-    /// For create.
+    /// For create; a key just made has no replicas.
     pub(crate) fn created(key: &'a Key) -> Self {
-        Self { policy: Some(""), replicas_status: Some([]), ..Self::listed(key) }
+        Self { policy: Some(""), replicas_status: Some(Vec::new()), ..Self::listed(key) }
     }
 
     /// For get, answered by `zone`.
-    pub(crate) fn whole(key: &'a Key, zone: &'a ZoneName) -> Self {
-        Self { zone: Some(zone.as_str()), ..Self::created(key) }
+    pub(crate) fn whole(key: &'a Key, replicas: &'a [ReplicaStatus], zone: &'a ZoneName) -> Self {
+        let replicas_status = Some(replicas.iter().map(ReplicaAnswer::from).collect());
+        Self { zone: Some(zone.as_str()), replicas_status, ..Self::created(key) }
+    }
+}
+
+impl<'a> From<&'a ReplicaStatus> for ReplicaAnswer<'a> {
+    fn from(status: &'a ReplicaStatus) -> Self {
+        Self {
+            zone: status.zone.as_str(),
+            last_applied_watermark: status.last_applied.get(),
+            last_failure: status.last_failure.as_ref().map(|failure| FailureAnswer {
+                attempted_watermark: failure.attempted.get(),
+                error: &failure.error,
+                failed_at: failure.failed_at,
+            }),
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use crate::body;
 use crate::connections::AmbiguousFraming;
 use crate::exo2::{Authorization, Refusal};
 use crate::limits::RequestLimits;
+use crate::operation_faults::OperationFaults;
 use crate::operations::{Answer, Operations};
 use crate::problem::Problem;
 use crate::request_log::RequestLog;
@@ -44,6 +45,8 @@ pub struct FrontDoor {
     wall_clock: WallClock,
     /// Numbers requests when there is no randomness for their ids.
     counter: AtomicU64,
+    /// Calls that fail on purpose, in a lab.
+    faults: Option<Arc<dyn OperationFaults>>,
 }
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -53,7 +56,13 @@ impl FrontDoor {
     /// The API of `kms`, which lists all `zones`, its own included.
     #[must_use]
     pub fn new(kms: Kms, zones: Arc<[ZoneEntry]>, limits: RequestLimits, wall_clock: WallClock) -> Self {
-        Self { kms, zones, limits, wall_clock, counter: AtomicU64::new(1) }
+        Self { kms, zones, limits, wall_clock, counter: AtomicU64::new(1), faults: None }
+    }
+
+    /// The same API, in which calls fail as `faults` says.
+    #[must_use]
+    pub fn with_faults(self, faults: Arc<dyn OperationFaults>) -> Self {
+        Self { faults: Some(faults), ..self }
     }
 
     /// The API as a service, for [`serve`](crate::serve).
@@ -91,6 +100,11 @@ impl FrontDoor {
         log.routed(&route);
         let route = route?;
         check_encoding(&head.headers)?;
+        if let (Some(faults), Route::Key(key, operation)) = (&self.faults, route)
+            && let Some(status) = faults.take(key, operation.name())
+        {
+            return Err(Problem::injected(status));
+        }
         let operations = Operations { kms: &self.kms, limits: &self.limits, deadline, route };
         match caller {
             Some(caller) => operations.perform(&caller, &self.zones, body.expose()).await,

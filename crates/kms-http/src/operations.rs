@@ -72,7 +72,9 @@ impl Operations<'_> {
         match operation {
             KeyOperation::Get => {
                 takes_no_body(body)?;
-                json(&KeyAnswer::whole(&*self.get(caller, id)?, self.kms.zone_name()))
+                let key = self.get(caller, id)?;
+                let replicas = self.served(self.kms.replica_status(caller, id))?;
+                json(&KeyAnswer::whole(&key, &replicas, self.kms.zone_name()))
             }
             KeyOperation::ListRotations => {
                 takes_no_body(body)?;

@@ -6,6 +6,7 @@
 use crate::body::Unreadable;
 use crate::faults::FieldFault;
 use crate::fields::NoObject;
+use crate::operation_faults::FaultStatus;
 use crate::requests::BadBody;
 use crate::route::{KeyOperation, NoRoute, Route};
 use axum::body::Body;
@@ -95,6 +96,11 @@ impl Problem {
     /// Operations are done when they are answered, so there is none to ask for.
     pub(crate) fn operation_not_found() -> Self {
         Self::new(StatusCode::NOT_FOUND, "Operation Not Found", "the operation does not exist in this zone")
+    }
+
+    /// What a lab asked for.
+    pub(crate) fn injected(status: FaultStatus) -> Self {
+        Self::new(status.code(), "Injected Fault", "this call failed because the lab was told to make it fail")
     }
 
     /// A defect of the server.
@@ -240,23 +246,6 @@ mod tests {
     use std::fmt::Write;
     use std::path::Path;
 
-    const KEY_OPERATIONS: [KeyOperation; 14] = [
-        KeyOperation::Get,
-        KeyOperation::ListRotations,
-        KeyOperation::Enable,
-        KeyOperation::Disable,
-        KeyOperation::Rotate,
-        KeyOperation::EnableRotation,
-        KeyOperation::DisableRotation,
-        KeyOperation::ScheduleDeletion,
-        KeyOperation::CancelDeletion,
-        KeyOperation::Replicate,
-        KeyOperation::Encrypt,
-        KeyOperation::Decrypt,
-        KeyOperation::ReEncrypt,
-        KeyOperation::GenerateDataKey,
-    ];
-
     fn service_errors() -> Vec<KmsError> {
         let rejections = [
             Rejection::KeyGone,
@@ -308,6 +297,7 @@ mod tests {
             ("a body that is not JSON", BadBody::NoObject(NoObject::NotJson).into()),
             ("a body that is no object", BadBody::NoObject(NoObject::NotAnObject).into()),
             ("a panic", Problem::internal()),
+            ("a lab's fault", Problem::injected(FaultStatus::new(503).unwrap())),
         ]
     }
 
@@ -330,7 +320,8 @@ mod tests {
         for error in service_errors() {
             // Documents that differ between operations are shown with the operations they are for.
             let mut by_document = BTreeMap::<_, Vec<_>>::new();
-            let routes = KEY_OPERATIONS.map(|operation| Route::Key(kms_types::KeyId::from_bytes([7; 16]), operation));
+            let routes =
+                KeyOperation::ALL.map(|operation| Route::Key(kms_types::KeyId::from_bytes([7; 16]), operation));
             for route in [Route::ListKeys, Route::CreateKey].into_iter().chain(routes) {
                 by_document.entry(shown(Problem::of(error, route)).await).or_default().push(route.name());
             }
@@ -356,7 +347,7 @@ mod tests {
         for error in service_errors() {
             if let KmsError::Rejected(rejection) = error {
                 let key = kms_types::KeyId::from_bytes([7; 16]);
-                for operation in KEY_OPERATIONS {
+                for operation in KeyOperation::ALL {
                     let title = Problem::of(error, Route::Key(key, operation)).title;
                     let rotate_on_replica = operation == KeyOperation::Rotate && rejection == Rejection::NotOnReplica;
                     assert_eq!(title == rejection.title(), !rotate_on_replica, "{rejection:?}");

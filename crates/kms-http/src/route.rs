@@ -93,23 +93,45 @@ impl Route {
 }
 
 impl KeyOperation {
+    /// Every one, in the order of the API's paths.
+    pub(crate) const ALL: [Self; 14] = [
+        Self::Get,
+        Self::ListRotations,
+        Self::Enable,
+        Self::Disable,
+        Self::Rotate,
+        Self::EnableRotation,
+        Self::DisableRotation,
+        Self::ScheduleDeletion,
+        Self::CancelDeletion,
+        Self::Replicate,
+        Self::Encrypt,
+        Self::Decrypt,
+        Self::ReEncrypt,
+        Self::GenerateDataKey,
+    ];
+
     fn named(action: Option<&str>) -> Option<Self> {
-        Some(match action {
-            None => Self::Get,
-            Some("list-key-rotations") => Self::ListRotations,
-            Some("enable") => Self::Enable,
-            Some("disable") => Self::Disable,
-            Some("rotate") => Self::Rotate,
-            Some("enable-key-rotation") => Self::EnableRotation,
-            Some("disable-key-rotation") => Self::DisableRotation,
-            Some("schedule-deletion") => Self::ScheduleDeletion,
-            Some("cancel-deletion") => Self::CancelDeletion,
-            Some("replicate") => Self::Replicate,
-            Some("encrypt") => Self::Encrypt,
-            Some("decrypt") => Self::Decrypt,
-            Some("re-encrypt") => Self::ReEncrypt,
-            Some("generate-data-key") => Self::GenerateDataKey,
-            Some(_) => return None,
+        Self::ALL.into_iter().find(|operation| operation.action() == action)
+    }
+
+    /// What the path has after the key's id.
+    pub(crate) const fn action(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Get => return None,
+            Self::ListRotations => "list-key-rotations",
+            Self::Enable => "enable",
+            Self::Disable => "disable",
+            Self::Rotate => "rotate",
+            Self::EnableRotation => "enable-key-rotation",
+            Self::DisableRotation => "disable-key-rotation",
+            Self::ScheduleDeletion => "schedule-deletion",
+            Self::CancelDeletion => "cancel-deletion",
+            Self::Replicate => "replicate",
+            Self::Encrypt => "encrypt",
+            Self::Decrypt => "decrypt",
+            Self::ReEncrypt => "re-encrypt",
+            Self::GenerateDataKey => "generate-data-key",
         })
     }
 
@@ -131,7 +153,7 @@ impl KeyOperation {
         }
     }
 
-    const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Get => "get-kms-key",
             Self::ListRotations => "list-kms-key-rotations",

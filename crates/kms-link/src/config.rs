@@ -109,3 +109,43 @@ impl LinkConfig {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::generate_identity;
+
+    fn zone(name: &str) -> ZoneName {
+        name.parse().unwrap()
+    }
+
+    fn identity(name: &str) -> TlsIdentity {
+        generate_identity(&zone(name)).unwrap()
+    }
+
+    fn peer(name: &str, identities: &[&TlsIdentity]) -> PeerConfig {
+        let certificates = identities.iter().map(|identity| identity.certificate().clone()).collect();
+        PeerConfig { zone: zone(name), address: "127.0.0.1:1".to_owned(), certificates }
+    }
+
+    fn check(own: &TlsIdentity, peers: Vec<PeerConfig>) -> Result<(), ConfigFault> {
+        LinkConfig { zone: zone("a"), identity: own.clone(), peers, limits: LinkLimits::default() }.check()
+    }
+
+    #[test]
+    fn each_fault_is_found() {
+        let [a, b, c] = ["a", "b", "c"].map(identity);
+        assert_eq!(check(&a, vec![]), Ok(()));
+        assert_eq!(check(&a, vec![peer("b", &[&b]), peer("c", &[&c])]), Ok(()));
+        // The same certificate twice for the same zone is only untidy.
+        assert_eq!(check(&a, vec![peer("b", &[&b, &c, &b])]), Ok(()));
+        assert_eq!(check(&a, vec![peer("a", &[&b])]), Err(ConfigFault::OwnZone(zone("a"))));
+        let twice = vec![peer("b", &[&b]), peer("b", &[&c])];
+        assert_eq!(check(&a, twice), Err(ConfigFault::RepeatedZone(zone("b"))));
+        assert_eq!(check(&a, vec![peer("b", &[])]), Err(ConfigFault::NoCertificate(zone("b"))));
+        let shared = vec![peer("b", &[&b]), peer("c", &[&c, &b])];
+        assert_eq!(check(&a, shared), Err(ConfigFault::SharedCertificate(zone("b"), zone("c"))));
+        let own = vec![peer("b", &[&a])];
+        assert_eq!(check(&a, own), Err(ConfigFault::SharedCertificate(zone("a"), zone("b"))));
+    }
+}

@@ -2,6 +2,7 @@
 
 use crate::config::LinkLimits;
 use crate::hello::{self, HelloError};
+use crate::pinned::NotPinned;
 use kms_types::ZoneName;
 use rustls_pki_types::{CertificateDer, ServerName};
 use socket2::{SockRef, TcpKeepalive};
@@ -18,6 +19,8 @@ pub(crate) enum ConnectError {
     Tcp(io::Error),
     #[error("TLS: {0}")]
     Tls(io::Error),
+    #[error(transparent)]
+    NotPinned(NotPinned),
     /// The verifier let it through, so this cannot happen; it is refused all the same.
     #[error("its certificate belongs to no zone")]
     Nobody,
@@ -32,7 +35,7 @@ impl ConnectError {
     pub(crate) fn is_refusal(&self) -> bool {
         match self {
             Self::Tls(error) => error.kind() == io::ErrorKind::InvalidData,
-            Self::Nobody => true,
+            Self::NotPinned(_) | Self::Nobody => true,
             Self::Hello(error) => match error {
                 HelloError::NotSaid(_) => false,
                 HelloError::Garbage
@@ -42,6 +45,14 @@ impl ConnectError {
             },
             Self::Tcp(_) | Self::TooSlow => false,
         }
+    }
+}
+
+/// What stopped a handshake, without the library's wrapping around our own verdict.
+fn tls_fault(error: io::Error) -> ConnectError {
+    match error.get_ref().and_then(|inner| inner.downcast_ref()).and_then(NotPinned::within) {
+        Some(not_pinned) => ConnectError::NotPinned(not_pinned.clone()),
+        None => ConnectError::Tls(error),
     }
 }
 
@@ -57,7 +68,7 @@ pub(crate) async fn dial(
     let dialling = async {
         let stream = TcpStream::connect(address).await.map_err(ConnectError::Tcp)?;
         prepare(&stream).map_err(ConnectError::Tcp)?;
-        let mut stream = connector.connect(name, stream).await.map_err(ConnectError::Tls)?;
+        let mut stream = connector.connect(name, stream).await.map_err(tls_fault)?;
         hello::exchange(&mut stream, own, peer, limits.handshake_timeout).await?;
         Ok(stream)
     };
@@ -74,7 +85,7 @@ pub(crate) async fn admit(
 ) -> Result<(ZoneName, server::TlsStream<TcpStream>), ConnectError> {
     let admitting = async {
         prepare(&stream).map_err(ConnectError::Tcp)?;
-        let mut stream = acceptor.accept(stream).await.map_err(ConnectError::Tls)?;
+        let mut stream = acceptor.accept(stream).await.map_err(tls_fault)?;
         let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
         let peer = certificate.and_then(|certificate| zones.get(certificate)).ok_or(ConnectError::Nobody)?.clone();
         hello::exchange(&mut stream, own, &peer, limits.handshake_timeout).await?;

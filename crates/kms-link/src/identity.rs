@@ -129,3 +129,45 @@ impl fmt::Debug for TlsIdentity {
         write!(f, "TlsIdentity({})", certificate_fingerprint(self.certificate()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity() -> TlsIdentity {
+        generate_identity(&"zone-a".parse().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn an_identity_survives_its_files() {
+        let made = identity();
+        let read = TlsIdentity::from_pem(made.certificates_pem().as_bytes(), made.expose_key_pem().as_bytes()).unwrap();
+        assert_eq!(read.certificate(), made.certificate());
+        assert_eq!(read.expose_key_pem(), made.expose_key_pem());
+        assert_eq!(parse_certificates(made.certificates_pem().as_bytes()).unwrap(), [made.certificate().clone()]);
+        assert!(made.certificates_pem().lines().all(|line| line.len() <= 64));
+        assert_ne!(identity().certificate(), made.certificate());
+    }
+
+    #[test]
+    fn what_does_not_belong_together_is_refused() {
+        let (one, other) = (identity(), identity());
+        let (certificate, key) = (one.certificates_pem(), one.expose_key_pem());
+        let refused =
+            |certificate: &str, key: &str| TlsIdentity::from_pem(certificate.as_bytes(), key.as_bytes()).unwrap_err();
+        assert!(matches!(refused(&certificate, other.expose_key_pem()), IdentityError::Mismatch(_)));
+        assert!(matches!(refused("", key), IdentityError::NoCertificate));
+        assert!(matches!(refused(key, key), IdentityError::NoCertificate));
+        assert!(matches!(refused(&certificate, &certificate), IdentityError::Key));
+        assert!(matches!(refused(&certificate.replace('M', "*"), key), IdentityError::Certificates(_)));
+    }
+
+    #[test]
+    fn the_key_is_mute() {
+        let identity = identity();
+        let key: String = identity.expose_key_pem().lines().nth(1).unwrap().to_owned();
+        let printed = format!("{identity:?}");
+        assert_eq!(printed, format!("TlsIdentity({})", certificate_fingerprint(identity.certificate())));
+        assert!(!printed.contains(&key));
+    }
+}

@@ -21,9 +21,17 @@ pub(crate) struct Pinned {
 }
 
 /// The other side has a certificate that nobody listed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("the certificate with SHA-256 {0} is not one of those listed for it")]
-struct NotPinned(String);
+pub(crate) struct NotPinned(String);
+
+impl NotPinned {
+    /// Finds it in the error that the library makes of it.
+    pub(crate) fn within(error: &Error) -> Option<&Self> {
+        let Error::InvalidCertificate(CertificateError::Other(OtherError(inner))) = error else { return None };
+        inner.downcast_ref()
+    }
+}
 
 impl Pinned {
     pub(crate) fn new(certificates: Vec<CertificateDer<'static>>, provider: Arc<CryptoProvider>) -> Arc<Self> {

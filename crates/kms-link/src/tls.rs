@@ -37,10 +37,12 @@ pub(crate) fn connector(identity: &TlsIdentity, peer: &PeerConfig) -> Result<Tls
         .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified())));
     config.alpn_protocols = vec![PROTOCOL.to_vec()];
     config.resumption = Resumption::disabled();
+    // The one place where a name would go over the wire in clear, and nobody needs it.
+    config.enable_sni = false;
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
-/// The name a client must state; nobody looks at it, the certificate is pinned.
+/// The name that the library wants to be given. It is not sent, and nobody looks at it: the certificate is pinned.
 pub(crate) fn server_name(zone: &ZoneName) -> Result<ServerName<'static>, rustls::Error> {
     ServerName::try_from(zone.as_str().to_owned()).map_err(|error| rustls::Error::General(error.to_string()))
 }

@@ -142,7 +142,10 @@ impl ServiceClock {
 
     /// Compares the two clocks. To be called at least every few minutes.
     pub(crate) fn tick(&self) {
-        let anchor = **self.anchor.load();
+        let seen = self.anchor.load();
+        let anchor = **seen;
+        // What was seen may be out of date by now, if an operator has confirmed the clock: then that stands.
+        let replace = |anchor: Anchor| drop(self.anchor.compare_and_swap(&seen, Arc::new(anchor)));
         let (wall, elapsed) = (self.source.wall(), self.source.elapsed());
         let ahead = wall.since(self.expected(&anchor));
         match anchor.jump {
@@ -151,20 +154,20 @@ impl ServiceClock {
                     ahead_seconds = ahead.as_secs(),
                     "the wall clock jumped ahead; automatic rotations and deletions go on at the old pace until it has proved itself for a day or is confirmed"
                 );
-                self.anchor.store(Arc::new(Anchor { jump: Some(Jump { wall, elapsed }), ..anchor }));
+                replace(Anchor { jump: Some(Jump { wall, elapsed }), ..anchor });
             }
             None if elapsed.saturating_sub(anchor.elapsed) > PROOF => self.believe_wall(),
             None => {}
             Some(_) if ahead <= TOLERANCE => {
                 tracing::warn!("the wall clock is back in step");
-                self.anchor.store(Arc::new(Anchor { jump: None, ..anchor }));
+                replace(Anchor { jump: None, ..anchor });
             }
             Some(jump) => {
                 let kept = elapsed.saturating_sub(jump.elapsed);
                 let expected = jump.wall.plus(kept);
                 let in_step = wall.since(expected).max(expected.since(wall)) <= TOLERANCE;
                 if !in_step {
-                    self.anchor.store(Arc::new(Anchor { jump: Some(Jump { wall, elapsed }), ..anchor }));
+                    replace(Anchor { jump: Some(Jump { wall, elapsed }), ..anchor });
                 } else if kept >= PROOF {
                     tracing::warn!("the wall clock has kept pace for a day and is believed again");
                     self.believe_wall();

@@ -274,8 +274,8 @@ impl Directory {
         self.bury_found(cell, deleted);
     }
 
-    /// Changes what is known of a deleted key.
-    pub(crate) fn rebury(&self, id: KeyId, deleted: Deleted, _durable: &Durable) {
+    /// Notes the tombstone of a key that is not there: what is known of it has changed, or it never was.
+    pub(crate) fn note_tombstone(&self, id: KeyId, deleted: Deleted, _durable: &Durable) {
         self.keys.pin().insert(id, Entry::Deleted(Arc::new(deleted)));
     }
 

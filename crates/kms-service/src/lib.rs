@@ -8,6 +8,9 @@
 //! * **Changes** write. Each runs in a task of its own, so that a caller who leaves does not leave half a change behind:
 //!   decide, seal, commit, and only against the store's `Durable` token publish the new snapshot and answer.
 //!
+//! A third path leads to other zones and from them: what has become durable here is brought to the zones that hold replicas,
+//! and what they bring of their own keys is stored as a change like any other. `kms-replication` decides, this crate does.
+//!
 //! Because the snapshot is replaced before the answer is given, a key that was disabled is refused to every call that begins
 //! after the answer.
 
@@ -33,7 +36,7 @@ pub use create::CreateKey;
 pub use crypto_calls::{DataKey, Decrypted, Encrypted, ReEncryptDestination, ReEncryptSource};
 pub use error::{KmsError, StartError};
 pub use kms::{ClockStatus, Kms, Replicated};
-pub use kms_replication::Lag;
+pub use kms_replication::{Lag, Uptime};
 pub use link::{BadFrame, FrameNotSent, FrameReceiver, FrameSender, LinkEndpoint, MAX_FRAME_LEN};
 pub use replication::{ReplicaFailure, ReplicaStatus, ReplicationConfig};
 pub use start::{KmsConfig, OrganisationConfig, Parts, Running};

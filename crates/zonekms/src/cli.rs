@@ -50,6 +50,9 @@ pub(crate) enum Command {
         #[arg(allow_hyphen_values = true)]
         ciphertext: String,
     },
+    /// What a zone proves itself with to other zones.
+    #[command(subcommand)]
+    ZoneIdentity(ZoneIdentityCommand),
     /// Root keys.
     #[command(subcommand)]
     RootKey(RootKeyCommand),
@@ -68,6 +71,18 @@ pub(crate) enum RootKeyCommand {
     New {
         /// The file; it must not exist.
         file: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ZoneIdentityCommand {
+    /// Make a certificate and an HPKE key in a new directory that only you can read, and print what other zones need of it.
+    New {
+        /// The directory; it must not exist.
+        directory: PathBuf,
+        /// The zone.
+        #[arg(long, value_name = "NAME")]
+        zone: ZoneName,
     },
 }
 

@@ -5,6 +5,7 @@
 
 mod load;
 mod organisations;
+mod replication;
 mod report;
 mod section;
 mod summary;
@@ -15,7 +16,8 @@ use std::sync::Arc;
 
 use kms_crypto::RootKey;
 use kms_http::{ConnectionLimits, RequestLimits, ZoneEntry};
-use kms_service::CredentialConfig;
+use kms_link::{LinkConfig, LinkLimits, PeerConfig};
+use kms_service::{CredentialConfig, ReplicationConfig};
 use kms_types::{KeyName, OrganisationName, ZoneName};
 use tokio_rustls::rustls::ServerConfig;
 
@@ -24,6 +26,7 @@ pub use report::Report;
 
 use crate::logging::LogSettings;
 use crate::root_key::RootKeySource;
+use crate::zone_identity::{PeerIdentity, ZoneIdentity};
 
 /// What one server runs with. Secrets are loaded and wiped on drop; nothing here can be printed by accident.
 pub struct Config {
@@ -39,6 +42,8 @@ pub struct Config {
     pub store: StoreLocation,
     /// The key that wraps the keyring, and where it came from.
     pub root_key: LoadedRootKey,
+    /// How keys reach other zones; without it they do not.
+    pub replication: Option<Replication>,
     /// Who may use this server.
     pub organisations: Vec<Organisation>,
     /// Sizes, counts and deadlines.
@@ -80,6 +85,53 @@ pub struct LoadedRootKey {
     pub source: RootKeySource,
     /// The key.
     pub key: RootKey,
+}
+
+/// This zone among the others.
+pub struct Replication {
+    /// The address to bind for the connections of other zones.
+    pub listen: SocketAddr,
+    /// What this zone proves itself with.
+    pub identity: ZoneIdentity,
+    /// The other zones that keys are exchanged with.
+    pub peers: Vec<Peer>,
+}
+
+impl Replication {
+    /// The links of `zone`.
+    pub(crate) fn link_config(&self, zone: ZoneName) -> LinkConfig {
+        let peer = |peer: &Peer| PeerConfig {
+            zone: peer.zone.clone(),
+            address: peer.address.clone(),
+            certificates: peer.identity.certificates.clone(),
+        };
+        LinkConfig {
+            zone,
+            identity: self.identity.tls.clone(),
+            peers: self.peers.iter().map(peer).collect(),
+            limits: LinkLimits::default(),
+        }
+    }
+
+    /// What the service needs of this: what opens records, and what seals them.
+    pub(crate) fn into_keys(self) -> ReplicationConfig {
+        let ZoneIdentity { private_key, previous_private_key, .. } = self.identity;
+        ReplicationConfig {
+            private_keys: [private_key].into_iter().chain(previous_private_key).collect(),
+            peers: self.peers.into_iter().map(|peer| (peer.zone, peer.identity.hpke_public_key)).collect(),
+        }
+    }
+}
+
+/// Another zone.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Its name.
+    pub zone: ZoneName,
+    /// The host and port of its listener for zones.
+    pub address: String,
+    /// How it is known.
+    pub identity: PeerIdentity,
 }
 
 /// An organisation and its API keys.

@@ -3,12 +3,14 @@
 mod banner;
 mod credentials;
 mod directory;
+mod faults;
 mod lab;
+mod links;
 mod plan;
 
 use std::sync::Arc;
 
-use kms_crypto::OsEntropy;
+use kms_crypto::{Entropy, OsEntropy};
 use kms_http::{ConnectionLimits, Handshake, ZoneEntry};
 use kms_service::ServiceClock;
 use tokio::net::TcpListener;
@@ -28,7 +30,9 @@ use crate::{operations, print, process};
 use banner::{Banner, env_file};
 use credentials::ApiKey;
 use directory::DataDirectory;
+use faults::LabFaults;
 use lab::{Lab, LabClock};
+use links::open_links;
 use plan::DevPlan;
 
 /// Runs the lab until a signal ends it.
@@ -57,11 +61,22 @@ async fn run(plan: DevPlan) -> Result<(), Failure> {
     let lab_clock = LabClock::restore(directory.lab_clock(), Arc::new(ServiceClock::system())).map_err(Failure::run)?;
     let status = Arc::new(Status::starting());
     let shutdown = CancellationToken::new();
+    let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
+    let faults = LabFaults::none(zones.iter().map(|zone| zone.name.clone()).collect(), entropy);
 
-    let mut servers = Vec::new();
+    let (mut homes, mut identities) = (Vec::new(), Vec::new());
     for door in doors {
         let zone = directory.zone(&door.listed.name);
         let root_key = zone.find_or_make_root_key(&OsEntropy).map_err(Failure::run)?;
+        let identity = zone.find_or_make_identity(&door.listed.name, &OsEntropy).map_err(Failure::run)?;
+        identities.push((door.listed.name.clone(), identity));
+        homes.push((door, zone, root_key));
+    }
+    let links = open_links(plan.lab_address().ip(), identities, &faults).await?;
+
+    let mut servers = Vec::new();
+    for ((door, zone, root_key), links) in homes.into_iter().zip(links) {
+        let call_faults = faults.of_zone(door.listed.name.clone());
         let zone_plan = ZonePlan {
             zone: door.listed.name,
             zones: &zones,
@@ -70,6 +85,8 @@ async fn run(plan: DevPlan) -> Result<(), Failure> {
             root_key: &root_key,
             limits: &Limits::default(),
             clock: lab_clock.clock(),
+            links: Some(links),
+            call_faults: Some(call_faults),
         };
         let starting = ZoneServer::start(zone_plan, door.listener, Transport::Plain, shutdown.clone());
         let started = tokio::select! {
@@ -81,7 +98,7 @@ async fn run(plan: DevPlan) -> Result<(), Failure> {
     let kms: Vec<_> = servers.iter().map(|server| server.kms().clone()).collect();
     status.serving(kms.clone());
     servers.iter().for_each(ZoneServer::announce);
-    let lab = Lab::new(lab_clock, kms, zones.clone());
+    let lab = Lab::new(lab_clock, kms, zones.clone(), faults);
     let router = operations::router(Arc::clone(&status), plan.lab_address().ip()).merge(lab::router(Arc::clone(&lab)));
     let limits = ConnectionLimits::default();
     let lab_ending = CancellationToken::new();

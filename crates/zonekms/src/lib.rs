@@ -21,11 +21,13 @@ mod serve;
 mod signals;
 mod status;
 mod tls;
+mod zone_identity;
 mod zone_server;
 
 pub use keyring_file::KeyringFileError;
 pub use logging::{LogFormat, LogLevel, LogSettings};
 pub use root_key::{Environment, NewRootKeyError, RootKeyFault, RootKeySource};
+pub use zone_identity::{PeerIdentity, ZoneIdentity, ZoneIdentityFault};
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -34,8 +36,9 @@ use std::process::ExitCode;
 use clap::Parser;
 use kms_crypto::OsEntropy;
 
-use cli::{Cli, Command, RootKeyCommand};
+use cli::{Cli, Command, RootKeyCommand, ZoneIdentityCommand};
 use failure::Failure;
+use zone_identity::describe_new_identity;
 
 /// Runs the command that the process's arguments name, and gives its exit code. `zonekms --help` lists the codes.
 #[must_use]
@@ -66,6 +69,10 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::CheckConfig { config } => check_config(&config.file, environment),
         Command::AdoptStore { config } => print(&adopt::adopt_store(&config.file, environment)?),
         Command::Inspect { ciphertext } => print(&inspect::inspect(&ciphertext, io::stdin().lock())?),
+        Command::ZoneIdentity(ZoneIdentityCommand::New { directory, zone }) => {
+            let identity = ZoneIdentity::create(&directory, &zone, &OsEntropy).map_err(Failure::run)?;
+            print(&describe_new_identity(&directory, &zone, &identity))
+        }
         Command::RootKey(RootKeyCommand::New { file }) => {
             let key = root_key::create_root_key_file(&file, &OsEntropy).map_err(Failure::run)?;
             print(&root_key::describe_new_root_key(&file, &key.fingerprint()))

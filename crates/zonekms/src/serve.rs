@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use kms_http::{ConnectionLimits, Handshake};
+use kms_link::NoFaults;
 use kms_service::{OrganisationConfig, ServiceClock};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -15,7 +16,7 @@ use crate::failure::Failure;
 use crate::root_key::Environment;
 use crate::signals::Signals;
 use crate::status::Status;
-use crate::zone_server::{ZonePlan, ZoneServer};
+use crate::zone_server::{LinkPlan, ZonePlan, ZoneServer};
 use crate::{logging, operations, process};
 
 /// Serves the zone of the configuration `file` until a signal ends it.
@@ -54,6 +55,15 @@ async fn run(config: Config) -> Result<(), Failure> {
     let mut signals = Signals::listen().map_err(Failure::run)?;
     let Listen { address, transport } = config.listen;
     let listener = bind(address, "listen.address").await?;
+    let links = match config.replication {
+        Some(replication) => {
+            let listener = bind(replication.listen, "peers.listen").await?;
+            let address = listener.local_addr().map_err(Failure::run)?;
+            tracing::info!(%address, "peer listener open");
+            Some(LinkPlan { listener, replication, faults: Arc::new(NoFaults) })
+        }
+        None => None,
+    };
     let status = Arc::new(Status::starting());
     let watching = CancellationToken::new();
     if let Some(address) = config.operations {
@@ -74,6 +84,8 @@ async fn run(config: Config) -> Result<(), Failure> {
         root_key: &config.root_key.key,
         limits: &config.limits,
         clock: Arc::new(ServiceClock::system()),
+        links,
+        call_faults: None,
     };
     let zone = plan.zone.clone();
     let server = tokio::select! {

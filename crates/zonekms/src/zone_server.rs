@@ -6,8 +6,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use kms_crypto::{Entropy, Keyring, OsEntropy, RootKey};
-use kms_http::{FrontDoor, Handshake, ZoneEntry};
-use kms_service::{Kms, KmsConfig, OrganisationConfig, Parts, Running, ServiceClock};
+use kms_http::{FrontDoor, Handshake, OperationFaults, ZoneEntry};
+use kms_link::{FrameFaults, LinkConfig};
+use kms_service::{Kms, KmsConfig, OrganisationConfig, Parts, ReplicationConfig, Running, ServiceClock};
 use kms_storage::{ManifestKey, SledPaths, SledStore};
 use kms_types::ZoneName;
 use tokio::net::TcpListener;
@@ -15,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Limits, StoreLocation, Transport};
+use crate::config::{Limits, Replication, StoreLocation, Transport};
 use crate::failure::Failure;
 use crate::keyring_file::OpenKeyring;
 
@@ -28,6 +29,30 @@ pub(crate) struct ZonePlan<'a> {
     pub(crate) root_key: &'a RootKey,
     pub(crate) limits: &'a Limits,
     pub(crate) clock: Arc<ServiceClock>,
+    pub(crate) links: Option<LinkPlan>,
+    /// Calls that fail on purpose; only in a lab.
+    pub(crate) call_faults: Option<Arc<dyn OperationFaults>>,
+}
+
+/// How one zone reaches the others.
+pub(crate) struct LinkPlan {
+    /// Where they reach this one: `replication.listen`, bound.
+    pub(crate) listener: TcpListener,
+    pub(crate) replication: Replication,
+    pub(crate) faults: Arc<dyn FrameFaults>,
+}
+
+/// A task that ends when its token is cancelled.
+struct Serving {
+    task: JoinHandle<io::Result<()>>,
+    ending: CancellationToken,
+}
+
+/// What the links of a zone need once its service runs.
+struct Links {
+    listener: TcpListener,
+    config: LinkConfig,
+    faults: Arc<dyn FrameFaults>,
 }
 
 /// A zone that answers requests.
@@ -36,13 +61,14 @@ pub(crate) struct ZoneServer {
     address: SocketAddr,
     running: Running,
     serving: JoinHandle<io::Result<()>>,
+    links: Option<Serving>,
 }
 
 impl ZoneServer {
     /// Opens the zone's data, verifies it, and begins to answer on `listener` until `shutdown`. When the listener ends by
     /// itself, `shutdown` is cancelled.
     pub(crate) async fn start(
-        plan: ZonePlan<'_>,
+        mut plan: ZonePlan<'_>,
         listener: TcpListener,
         transport: Transport,
         shutdown: CancellationToken,
@@ -50,19 +76,33 @@ impl ZoneServer {
         let address = listener.local_addr().map_err(|error| zone_failure(&plan.zone, &error))?;
         let (zones, clock, requests, connections) =
             (plan.zones.into(), Arc::clone(&plan.clock), plan.limits.requests, plan.limits.connections);
-        let (kms, running) = start_service(plan).await?;
+        let call_faults = plan.call_faults.take();
+        let (keys, links) = match plan.links.take() {
+            Some(LinkPlan { listener, replication, faults }) => {
+                let config = replication.link_config(plan.zone.clone());
+                (Some(replication.into_keys()), Some(Links { listener, config, faults }))
+            }
+            None => (None, None),
+        };
+        let (kms, running) = start_service(plan, keys).await?;
         let wall_clock = Arc::new(move || clock.wall().as_seconds());
-        let router = FrontDoor::new(kms.clone(), zones, requests, wall_clock).into_router();
+        let front_door = FrontDoor::new(kms.clone(), zones, requests, wall_clock);
+        let router = match call_faults {
+            Some(faults) => front_door.with_faults(faults),
+            None => front_door,
+        }
+        .into_router();
         let handshake = match transport {
             Transport::Tls(config) => Handshake::Tls(TlsAcceptor::from(config)),
             Transport::Plain => Handshake::Plain,
         };
+        let links = links.and_then(|links| links.serve(&kms, shutdown.clone()));
         let serving = tokio::spawn(async move {
             // However the listener ends, the rest of the process ends with it.
             let _guard = shutdown.clone().drop_guard();
             kms_http::serve(listener, handshake, router, connections, shutdown).await
         });
-        Ok(Self { kms, address, running, serving })
+        Ok(Self { kms, address, running, serving, links })
     }
 
     /// The zone's service.
@@ -75,7 +115,7 @@ impl ZoneServer {
         tracing::info!(zone = %self.kms.zone_name(), address = %self.address, "serving");
     }
 
-    /// After `shutdown`: waits for the requests under way, finishes changes, closes the store, wipes keys.
+    /// After `shutdown`: waits for the requests under way, ends the links, finishes changes, closes the store, wipes keys.
     pub(crate) async fn stop(self) -> Result<(), Failure> {
         let zone = self.kms.zone_name().clone();
         let failure = |error: &dyn Display| zone_failure(&zone, error);
@@ -83,13 +123,41 @@ impl ZoneServer {
             Ok(served) => served.map_err(|error| failure(&error)),
             Err(error) => Err(failure(&error)),
         };
+        let linked = match self.links {
+            Some(links) => links.end().await.map_err(|error| failure(&format!("links to other zones: {error}"))),
+            None => Ok(()),
+        };
         let stopped = self.running.stop().await;
-        served.and(stopped.map_err(|error| failure(&format!("the store did not close in good order: {error}"))))
+        served
+            .and(linked)
+            .and(stopped.map_err(|error| failure(&format!("the store did not close in good order: {error}"))))
+    }
+}
+
+impl Links {
+    /// Connects the zone with the others until told to end; if that ends by itself, `shutdown` is cancelled.
+    fn serve(self, kms: &Kms, shutdown: CancellationToken) -> Option<Serving> {
+        let endpoint = kms.link_endpoint()?;
+        let Self { listener, config, faults } = self;
+        let ending = CancellationToken::new();
+        let until = ending.clone();
+        let task = tokio::spawn(async move {
+            let _guard = shutdown.drop_guard();
+            kms_link::run(listener, config, endpoint, faults, until).await
+        });
+        Some(Serving { task, ending })
+    }
+}
+
+impl Serving {
+    async fn end(self) -> io::Result<()> {
+        self.ending.cancel();
+        self.task.await.map_err(io::Error::other)?
     }
 }
 
 /// Keyring, store, service: each verified before the next begins.
-async fn start_service(plan: ZonePlan<'_>) -> Result<(Kms, Running), Failure> {
+async fn start_service(plan: ZonePlan<'_>, replication: Option<ReplicationConfig>) -> Result<(Kms, Running), Failure> {
     let zone = plan.zone.clone();
     let failure = |error: &dyn Display| zone_failure(&zone, error);
     let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
@@ -106,6 +174,7 @@ async fn start_service(plan: ZonePlan<'_>) -> Result<(Kms, Running), Failure> {
         zones: plan.zones.iter().map(|zone| zone.name.clone()).collect(),
         organisations: plan.organisations,
         keys_per_organisation: plan.limits.keys_per_organisation,
+        replication,
     };
     Kms::start(config, Parts { store: Arc::new(store), keyring, entropy, clock: plan.clock })
         .await

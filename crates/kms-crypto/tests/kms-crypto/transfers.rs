@@ -145,7 +145,10 @@ fn the_form_is_pinned() {
     let sealed = key.public_key().seal(&names.binding(), b"record", &Counting).unwrap();
     assert_eq!(key.fingerprint().to_string(), "318fb500782f943f");
     assert_eq!(hex::encode(&sealed[..9]), "01318fb500782f943f");
-    assert_eq!(hex::encode(Sha256::digest(&sealed)), "DIGEST");
+    assert_eq!(
+        hex::encode(Sha256::digest(&sealed)),
+        "bd2aa4e2349a8466da56a7e3ab6bc1d93d7eab2163a086e238a1582272b81b1e"
+    );
 }
 
 struct Names {

@@ -1,7 +1,7 @@
 //! The shapes of all answers against the ones that every official client is known to take.
 
 use crate::zone::Zone;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::path::Path;
 
 fn golden() -> Value {
@@ -87,6 +87,9 @@ async fn every_operation_answers_in_the_known_shape() {
     check("disable-kms-key", &zone.on(&id, "disable", "").await);
     check("enable-kms-key", &zone.on(&id, "enable", "{}").await);
     check("list-kms-keys", &zone.call("GET", "/v2/kms-key", "").await);
+    let registered = zone.on(&id, "replicate", r#"{"zone":"ch-dk-2"}"#).await;
+    check("replicate-kms-key", &registered);
+    assert_eq!(registered.json()["status"], "target-registered");
     let scheduled = zone.on(&id, "schedule-deletion", r#"{"delay-days":7}"#).await;
     check("schedule-kms-key-deletion", &scheduled);
     let pending = zone.call("GET", &get, "").await;
@@ -98,6 +101,33 @@ async fn every_operation_answers_in_the_known_shape() {
     assert_eq!((kept.get("delete-at"), kept["status"].as_str()), (None, Some("disabled")));
     assert_eq!(kept["rotation"]["rotation-period"], 90);
     assert_eq!(kept["zone"], "ch-gva-2");
+}
+
+#[tokio::test]
+async fn a_replica_that_is_behind_is_told_with_the_reason() {
+    let zone = Zone::start().await;
+    let created = zone.call("POST", "/v2/kms-key", r#"{"name": "k1", "multi-zone": true}"#).await.json();
+    assert_eq!((&created["replicas"], &created["replicas-status"]), (&json!([]), &json!([])));
+    let id = created["id"].as_str().unwrap();
+    let get = format!("/v2/kms-key/{id}");
+    assert_eq!(zone.call("GET", &get, "").await.json()["replicas-status"], json!([]));
+    assert_eq!(zone.on(id, "replicate", r#"{"zone":"ch-dk-2"}"#).await.status, 200);
+    let again = zone.on(id, "replicate", r#"{"zone":"ch-dk-2"}"#).await;
+    assert_eq!(again.told(), (400, "Conflict".into()));
+    let key = zone.call("GET", &get, "").await.json();
+    assert_eq!((&key["replicas"], &key["revision"]["seq"]), (&json!(["ch-dk-2"]), &json!(2)));
+    let expected = json!([{
+        "zone": "ch-dk-2",
+        "last-applied-watermark": 0,
+        "last-failure": {
+            "attempted-watermark": 2,
+            "error": "the target zone cannot be reached: connection refused",
+            "failed-at": "2026-09-21T14:13:20.123456789Z",
+        },
+    }]);
+    assert_eq!(key["replicas-status"], expected);
+    let listed = zone.call("GET", "/v2/kms-key", "").await.json();
+    assert_eq!(listed["kms-keys"][0].get("replicas-status"), None, "only where one key is asked for");
 }
 
 #[tokio::test]

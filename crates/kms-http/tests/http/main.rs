@@ -8,6 +8,7 @@ mod connections;
 mod framing;
 mod fuzz;
 mod logs;
+mod operation_faults;
 mod problems;
 mod signatures;
 mod tls;

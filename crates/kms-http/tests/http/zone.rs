@@ -4,9 +4,11 @@ use crate::client::{Answer, Credential};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use http::Request;
-use kms_crypto::{Keyring, SecretBytes};
-use kms_http::{FrontDoor, RequestLimits, ZoneEntry};
-use kms_service::{CredentialConfig, Kms, KmsConfig, OrganisationConfig, Parts, Running, ServiceClock};
+use kms_crypto::{Keyring, SecretBytes, ZonePrivateKey};
+use kms_http::{FrontDoor, OperationFaults, RequestLimits, ZoneEntry};
+use kms_service::{
+    CredentialConfig, Kms, KmsConfig, OrganisationConfig, Parts, ReplicationConfig, Running, ServiceClock,
+};
 use kms_storage::{MemoryStore, Store};
 use kms_testkit::{FakeTime, FaultyStore, SeededEntropy};
 use kms_types::Timestamp;
@@ -40,6 +42,19 @@ impl Zone {
     }
 
     pub(crate) async fn with(limits: RequestLimits, keys_per_organisation: u32) -> Self {
+        Self::built(limits, keys_per_organisation, None).await
+    }
+
+    /// A zone in which calls fail on purpose.
+    pub(crate) async fn with_faults(faults: Arc<dyn OperationFaults>) -> Self {
+        Self::built(RequestLimits::default(), 1000, Some(faults)).await
+    }
+
+    async fn built(
+        limits: RequestLimits,
+        keys_per_organisation: u32,
+        faults: Option<Arc<dyn OperationFaults>>,
+    ) -> Self {
         let time = FakeTime::at(Timestamp::from_nanos(1_790_000_000_123_456_789));
         let store = Arc::new(FaultyStore::new(Arc::new(MemoryStore::new())));
         let entropy = Arc::new(SeededEntropy::new(7));
@@ -53,13 +68,14 @@ impl Zone {
             let zones = zone.map(|zone| vec![zone.parse().unwrap()]);
             CredentialConfig::new(credential.id, SecretBytes::copy_from(credential.secret.as_bytes()), zones).unwrap()
         };
+        let peer_key = ZonePrivateKey::generate(&SeededEntropy::new(3)).unwrap();
         let vectors = [
             Credential { id: "EXOb03c1e7fd2a8f5d0c1d2e3f4", secret: "kmsTestSecret_0123456789abcdefghijklmnopq" },
             Credential { id: "EXOtestkey", secret: "test-secret-not-real" },
         ];
         let config = KmsConfig {
             zone: "ch-gva-2".parse().unwrap(),
-            zones: vec!["ch-gva-2".parse().unwrap(), "de-fra-1".parse().unwrap()],
+            zones: ["ch-gva-2", "de-fra-1", "ch-dk-2"].map(|zone| zone.parse().unwrap()).into(),
             organisations: vec![
                 OrganisationConfig {
                     name: "acme".parse().unwrap(),
@@ -82,12 +98,16 @@ impl Zone {
                 },
             ],
             keys_per_organisation,
-            replication: None,
+            replication: Some(ReplicationConfig {
+                private_keys: vec![ZonePrivateKey::generate(&SeededEntropy::new(2)).unwrap()],
+                peers: [("ch-dk-2".parse().unwrap(), peer_key.public_key())].into(),
+            }),
         };
         let (kms, running) = match Kms::start(config, parts).await {
             Ok(started) => started,
             Err(cause) => panic!("the zone did not start: {cause}"),
         };
+        kms.link_endpoint().unwrap().origin_down(&"ch-dk-2".parse().unwrap(), "connection refused");
         let zone = |name: &str, port: u16| ZoneEntry {
             name: name.parse().unwrap(),
             api_endpoint: format!("http://127.0.0.1:{port}/v2"),
@@ -99,7 +119,12 @@ impl Zone {
             now => now,
         });
         let zones = Arc::new([zone("ch-gva-2", 8080), zone("de-fra-1", 8081)]);
-        let router = FrontDoor::new(kms, zones, limits, wall_clock).into_router();
+        let front_door = FrontDoor::new(kms, zones, limits, wall_clock);
+        let front_door = match faults {
+            Some(faults) => front_door.with_faults(faults),
+            None => front_door,
+        };
+        let router = front_door.into_router();
         Self { router, store, entropy, time, wall, _running: running }
     }
 

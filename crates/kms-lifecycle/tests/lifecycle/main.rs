@@ -7,5 +7,6 @@ mod keys;
 mod matrix;
 mod model;
 mod order;
+mod replicas;
 mod restore;
 mod schedule;

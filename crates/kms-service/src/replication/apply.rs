@@ -6,6 +6,7 @@ use kms_replication::RefusalReason;
 use kms_storage::record::TombstoneRecord;
 use kms_storage::{Body, Commit, CommitError, RecordKey, RecordVersion, Write};
 use kms_types::OrganisationName;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::change::Attempt;
@@ -46,7 +47,7 @@ impl Zone {
     /// Puts the tombstone in the place of the replica, or where the replica would have been.
     pub(super) async fn apply_tombstone(&self, tombstone: TombstoneRecord) -> Result<(), RefusalReason> {
         // Which zones hold the key is for its origin to know.
-        let tombstone = TombstoneRecord { replicas: Default::default(), ..tombstone };
+        let tombstone = TombstoneRecord { replicas: BTreeSet::new(), ..tombstone };
         loop {
             let next = match self.directory.sight(tombstone.id) {
                 Sight::Live(cell) => self.delete_replica(&cell, &tombstone).await?,
@@ -194,8 +195,8 @@ impl Zone {
         let version = stored.version.next().ok_or_else(|| failed("the key has no further version"))?;
         let record = self.records.seal_tombstone(tombstone, version).map_err(failed)?;
         match self.store.commit(Commit::new(vec![Write::live(place, stored.version, record)])).await {
-            Ok(_durable) => {
-                self.directory.load_tombstone(tombstone.id, Deleted::from(tombstone));
+            Ok(durable) => {
+                self.directory.note_tombstone(tombstone.id, Deleted::from(tombstone), &durable);
                 Ok(Next::Done)
             }
             Err(CommitError::Conflict { .. }) => Ok(Next::Again),

@@ -37,7 +37,7 @@ impl Zone {
         let record = self.records.seal_tombstone(&tombstone, version).map_err(|cause| cause.to_string())?;
         let commit = Commit::new(vec![Write::live(place, stored.version, record)]);
         let durable = self.store.commit(commit).await.map_err(|cause| cause.to_string())?;
-        self.directory.rebury(key, Deleted::from(&tombstone), &durable);
+        self.directory.note_tombstone(key, Deleted::from(&tombstone), &durable);
         Ok(())
     }
 }

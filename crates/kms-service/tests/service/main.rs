@@ -10,5 +10,6 @@ mod keys;
 mod lookup_model;
 mod races;
 mod records;
+mod refusals;
 mod zone;
 mod zones;

@@ -185,7 +185,7 @@ fn keep_their_bytes(file: &str, head: &str, samples: &[(&str, String, Vec<u8>)])
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(file);
     let mut text = String::from(head);
     for (name, fields, bytes) in samples {
-        write!(text, "\n## {name}: {} bytes\n{}\n{fields}\n", bytes.len(), hexdump(&bytes)).unwrap();
+        write!(text, "\n## {name}: {} bytes\n{}\n{fields}\n", bytes.len(), hexdump(bytes)).unwrap();
     }
     if std::env::var("ZONEKMS_GOLDEN").is_ok_and(|mode| mode == "write") {
         fs::write(&path, &text).unwrap();

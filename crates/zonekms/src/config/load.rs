@@ -11,6 +11,7 @@ use toml::de::DeTable;
 use zeroize::Zeroizing;
 
 use super::organisations::{read_credential_name, read_organisations};
+use super::replication::read_replication;
 use super::report::Report;
 use super::section::{Section, Text};
 use super::{Config, Limits, Listen, LoadedRootKey, StoreLocation, Transport};
@@ -68,6 +69,7 @@ fn read(mut root: Section<'_>, source: &Source<'_>, report: &mut Report) -> Opti
     let store = read_store(&mut root, source, report);
     let root_key = read_root_key(&mut root, source, report);
     let organisations = read_organisations(&mut root, &zones, source, report);
+    let replication = read_replication(&mut root, zone_name.as_ref(), &zones, source, report);
     let limits = read_limits(&mut root, report);
     let log = read_log(&mut root, report);
     root.finish(report);
@@ -79,6 +81,7 @@ fn read(mut root: Section<'_>, source: &Source<'_>, report: &mut Report) -> Opti
         operations,
         store: store?,
         root_key,
+        replication,
         organisations,
         limits,
         log,
@@ -164,7 +167,7 @@ fn read_operations(root: &mut Section<'_>, report: &mut Report) -> Option<Socket
     address
 }
 
-fn read_address(text: &Text<'_>, report: &mut Report) -> Option<SocketAddr> {
+pub(super) fn read_address(text: &Text<'_>, report: &mut Report) -> Option<SocketAddr> {
     let address = text.as_str().parse().ok();
     if address.is_none() {
         text.fault(report, "must be an IP address and a port, such as \"127.0.0.1:8080\" or \"[::]:443\"");

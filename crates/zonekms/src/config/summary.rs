@@ -24,6 +24,19 @@ impl fmt::Display for Config {
         writeln!(f, "manifest       {}", self.store.manifest.display())?;
         writeln!(f, "keyring        {}", self.store.keyring.display())?;
         writeln!(f, "root key       {} (fingerprint {})", self.root_key.source, self.root_key.key.fingerprint())?;
+        match &self.replication {
+            Some(replication) => {
+                writeln!(f, "zones' door    {}", replication.listen)?;
+                for peer in &replication.peers {
+                    let fingerprint = peer.identity.hpke_public_key.fingerprint();
+                    let count = peer.identity.certificates.len();
+                    let certificates = if count == 1 { "certificate" } else { "certificates" };
+                    let (zone, address) = (&peer.zone, &peer.address);
+                    writeln!(f, "peer           {zone} at {address}, {count} {certificates}, HPKE key {fingerprint}")?;
+                }
+            }
+            None => writeln!(f, "replication    none")?,
+        }
         for organisation in &self.organisations {
             let count = organisation.api_keys.len();
             let keys = if count == 1 { "API key" } else { "API keys" };

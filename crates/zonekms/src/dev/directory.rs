@@ -11,6 +11,7 @@ use kms_types::ZoneName;
 use crate::config::StoreLocation;
 use crate::private_files::{create_private_directory, replace_private_file};
 use crate::root_key::{NewRootKeyError, RootKeyFault, RootKeySource, create_root_key_file};
+use crate::zone_identity::{ZoneIdentity, ZoneIdentityFault};
 
 /// Why the data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +28,8 @@ pub(super) enum DirectoryFault {
     RootKey(#[from] RootKeyFault),
     #[error(transparent)]
     NewRootKey(#[from] NewRootKeyError),
+    #[error(transparent)]
+    Identity(#[from] ZoneIdentityFault),
 }
 
 /// The directory, held until the process ends.
@@ -123,6 +126,21 @@ impl ZoneDirectory {
             return Err(DirectoryFault::RootKeyMissing { root_key, remains, directory: self.path.clone() });
         }
         Ok(create_root_key_file(&root_key, entropy)?)
+    }
+
+    /// What the zone proves itself with to the others, made when it is not there.
+    pub(super) fn find_or_make_identity(
+        &self,
+        zone: &ZoneName,
+        entropy: &dyn Entropy,
+    ) -> Result<ZoneIdentity, DirectoryFault> {
+        let directory = self.path.join("identity");
+        let identity = if directory.exists() {
+            ZoneIdentity::load(&directory, None)
+        } else {
+            ZoneIdentity::create(&directory, zone, entropy)
+        };
+        Ok(identity?)
     }
 }
 

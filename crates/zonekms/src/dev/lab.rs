@@ -1,4 +1,4 @@
-//! The lab listener: it moves the clock of every zone forward.
+//! The lab listener: it moves the clock of every zone forward, and breaks links and calls on purpose.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tokio::sync::Mutex;
 
+use super::faults::LabFaults;
 use crate::duration::{InvalidDuration, parse_duration};
 use crate::operations::answer;
 use crate::private_files::replace_private_file;
@@ -94,13 +95,14 @@ pub(super) struct Lab {
     clock: LabClock,
     zones: Vec<Kms>,
     listed: Vec<ZoneEntry>,
+    faults: Arc<LabFaults>,
     /// One move at a time, from the file to the end of the work then due.
     moving: Mutex<()>,
 }
 
 impl Lab {
-    pub(super) fn new(clock: LabClock, zones: Vec<Kms>, listed: Vec<ZoneEntry>) -> Arc<Self> {
-        Arc::new(Self { clock, zones, listed, moving: Mutex::new(()) })
+    pub(super) fn new(clock: LabClock, zones: Vec<Kms>, listed: Vec<ZoneEntry>, faults: Arc<LabFaults>) -> Arc<Self> {
+        Arc::new(Self { clock, zones, listed, faults, moving: Mutex::new(()) })
     }
 
     /// How far the clock was moved in all.
@@ -132,11 +134,13 @@ impl Lab {
     }
 }
 
-/// `GET /lab` shows the clock and the zones; `POST /lab/clock` moves the clock.
+/// `GET /lab` shows the clock, the zones and the faults; `POST /lab/clock` moves the clock; `POST /lab/faults` sets a fault, and
+/// `DELETE /lab/faults` clears them all.
 pub(super) fn router(lab: Arc<Lab>) -> Router {
     Router::new()
         .route("/lab", get(show))
         .route("/lab/clock", post(advance))
+        .route("/lab/faults", post(set_fault).delete(clear_faults))
         .layer(DefaultBodyLimit::max(4_096))
         .layer(middleware::from_fn(refuse_browsers))
         .with_state(lab)
@@ -146,6 +150,7 @@ async fn show(State(lab): State<Arc<Lab>>) -> Response {
     let mut members = lab.time();
     let zones = lab.listed.iter().map(|zone| (zone.name.to_string(), json!(zone.api_endpoint))).collect();
     members.insert("zones".to_owned(), Value::Object(zones));
+    members.insert("faults".to_owned(), lab.faults.list());
     answer(StatusCode::OK, &Value::Object(members))
 }
 
@@ -160,6 +165,28 @@ async fn advance(State(lab): State<Arc<Lab>>, body: Bytes) -> Response {
             answer(status, &json!({"status": status.as_u16(), "detail": fault.to_string()}))
         }
     }
+}
+
+async fn set_fault(State(lab): State<Arc<Lab>>, body: Bytes) -> Response {
+    match lab.faults.set(&body) {
+        Ok(()) => {
+            tracing::info!("lab fault set");
+            answer(StatusCode::OK, &json!({"faults": lab.faults.list()}))
+        }
+        Err(fault) => {
+            let mut refusal = json!({"status": 400, "detail": fault.to_string()});
+            if let Some(field) = fault.field() {
+                refusal["field"] = json!(field);
+            }
+            answer(StatusCode::BAD_REQUEST, &refusal)
+        }
+    }
+}
+
+async fn clear_faults(State(lab): State<Arc<Lab>>) -> Response {
+    lab.faults.clear();
+    tracing::info!("lab faults cleared");
+    answer(StatusCode::OK, &json!({"faults": lab.faults.list()}))
 }
 
 /// Any page in a browser on this machine can send a request here; all of them carry `Origin`, and no tool does.

@@ -3,7 +3,8 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -32,26 +33,34 @@ pub(crate) fn text(bytes: &[u8]) -> &str {
 /// A server that logs JSON; killed when dropped.
 pub(crate) struct Server {
     child: Child,
-    log: BufReader<ChildStderr>,
+    /// Its lines. They are read as they come: a server whose log nobody reads stands still.
+    log: Receiver<String>,
 }
 
 impl Server {
     pub(crate) fn start(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let log = BufReader::new(child.stderr.take().unwrap());
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (lines, log) = channel();
+        std::thread::spawn(move || {
+            // The end of the log, or of the test.
+            stderr.lines().map_while(Result::ok).all(|line| lines.send(line + "\n").is_ok())
+        });
         Self { child, log }
     }
 
     /// Reads the log up to the event with `message`.
     pub(crate) fn wait_for(&mut self, message: &str) -> Value {
+        self.wait_for_member("message", message)
+    }
+
+    /// Reads the log up to the event that has `value` as its member `name`.
+    pub(crate) fn wait_for_member(&mut self, name: &str, value: &str) -> Value {
         let mut seen = String::new();
         loop {
-            let mut line = String::new();
-            if self.log.read_line(&mut line).unwrap() == 0 {
-                panic!("the server ended before {message:?}:\n{seen}");
-            }
+            let Ok(line) = self.log.recv() else { panic!("the server ended before {value:?}:\n{seen}") };
             let event: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("not JSON: {line}"));
-            if event["message"] == message {
+            if event[name] == value {
                 return event;
             }
             seen.push_str(&line);
@@ -61,7 +70,8 @@ impl Server {
     /// Reads the log to the end of a server that fails to start. An event with `message` says that it did not fail.
     pub(crate) fn end_without(&mut self, message: &str) -> String {
         let mut log = String::new();
-        while self.log.read_line(&mut log).unwrap() != 0 {
+        while let Ok(line) = self.log.recv() {
+            log.push_str(&line);
             assert!(!log.contains(message), "the server started:\n{log}");
         }
         assert_eq!(self.child.wait().unwrap().code(), Some(1), "{log}");
@@ -74,8 +84,7 @@ impl Server {
 
     /// Waits for the end; the exit status and what was left of the log.
     pub(crate) fn end(&mut self) -> (ExitStatus, String) {
-        let mut rest = String::new();
-        self.log.read_to_string(&mut rest).unwrap();
+        let rest = self.log.iter().collect();
         (self.child.wait().unwrap(), rest)
     }
 }
@@ -94,11 +103,16 @@ pub(crate) fn address(event: &Value) -> SocketAddr {
 
 /// Sends one request and reads the answer: its status and body.
 pub(crate) fn http(address: SocketAddr, method: &str, target: &str, body: &str) -> (u16, String) {
+    http_with(address, method, target, body, "")
+}
+
+/// The same with further header lines, each ended by CR LF.
+pub(crate) fn http_with(address: SocketAddr, method: &str, target: &str, body: &str, headers: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let length = body.len();
     let request = format!(
-        "{method} {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+        "{method} {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
     );
     stream.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();
