@@ -25,6 +25,7 @@ mod request_table;
 mod sdk;
 mod signatures;
 mod tls;
+mod zones;
 
 use std::path::{Path, PathBuf};
 use zonekms_tests::python::{Sdk, Venv};
