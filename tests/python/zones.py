@@ -15,7 +15,7 @@ PATIENCE = 30  # seconds until a zone that does not catch up fails the test
 WANTED = {
     ("replicate-kms-key", "success"), ("replicate-kms-key", "Conflict"), ("replicate-kms-key", "Not Multizone"),
     ("replicate-kms-key", "Invalid Argument"), ("replicate-kms-key", "Key is Pending Deletion"),
-    ("replicate-kms-key", "Not on Replica"), ("rotate-kms-key", "Not on Replica"),
+    ("replicate-kms-key", "Not on Replica"), ("rotate-kms-key", "Not on a Replica"),
     ("schedule-kms-key-deletion", "Not on Replica"), ("cancel-kms-key-deletion", "Not on Replica"),
     ("enable-kms-key-rotation", "Not on Replica"), ("disable-kms-key-rotation", "Not on Replica"),
 }
@@ -157,12 +157,14 @@ def replicas_refuse(zones, key):
     for zone in (OTHER, THIRD):
         c = zones[zone]
         for call, arguments in [
-            (c.rotate_kms_key, {}), (c.enable_kms_key_rotation, {}), (c.disable_kms_key_rotation, {}),
+            (c.enable_kms_key_rotation, {}), (c.disable_kms_key_rotation, {}),
             (c.schedule_kms_key_deletion, {}), (c.cancel_kms_key_deletion, {}),
             (c.replicate_kms_key, {"zone": ORIGIN}), (c.replicate_kms_key, {"zone": THIRD}),
             (c.replicate_kms_key, {"zone": OTHER}),
         ]:
             refused("Not on Replica", call, id=key, **arguments)
+        # The API's documents spell this title in two ways.
+        refused("Not on a Replica", c.rotate_kms_key, id=key)
     assert before == {zone: c.get_kms_key(id=key) for zone, c in zones.items()}, "a refusal changed something"
 
 
