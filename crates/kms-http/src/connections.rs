@@ -1,33 +1,29 @@
 //! From a listening socket to requests: accepts, limits and ends connections.
 //!
-//! HTTP/1 only. A client that sends half a head, half a handshake or nothing at all holds its place until a deadline, no longer;
-//! one that offers an upgrade to HTTP/2 is answered as if it had not.
+//! HTTP/1 only. A client that sends half a head, half a handshake or nothing at all holds its place until a deadline, and only as long as
+//! nobody else needs it (`places`); one that offers an upgrade to HTTP/2 is answered as if it had not.
 
-use crate::head::Framing;
+use crate::exchange::Requests;
 use crate::limits::ConnectionLimits;
-use crate::stream::{Progress, WatchedStream};
+use crate::places::{Place, Places};
+use crate::progress::Progress;
+use crate::stream::WatchedStream;
 use axum::Router;
-use axum::body::Body;
-use http::header::{CONNECTION, HeaderValue};
-use http::{Request, Response};
-use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
-use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::Service;
 
 /// What happens on a new connection before its first request.
 #[derive(Clone)]
@@ -37,10 +33,6 @@ pub enum Handshake {
     /// A TLS handshake, within the deadline for a request's head.
     Tls(TlsAcceptor),
 }
-
-/// In a request's extensions: its body's end can be read in two ways, so it must be refused.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct AmbiguousFraming;
 
 /// Serves `router` on `listener` until `shutdown` is cancelled.
 ///
@@ -59,7 +51,7 @@ pub async fn serve(
     limits: ConnectionLimits,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
-    let places = Arc::new(Semaphore::new(limits.connections));
+    let places = Arc::new(Places::new(&limits));
     let connections = TaskTracker::new();
     let abandoned = CancellationToken::new();
     while let Some((stream, place)) = next_connection(&listener, &places, &shutdown).await {
@@ -67,7 +59,10 @@ pub async fn serve(
         let handshake = handshake.clone();
         let abandoned = abandoned.clone();
         connections.spawn(async move {
-            let _ = abandoned.run_until_cancelled(connection.run(stream, handshake)).await;
+            let running = connection.run(stream, handshake, place.progress().clone());
+            if let Some(None) = abandoned.run_until_cancelled(place.leave().run_until_cancelled(running)).await {
+                tracing::debug!("connection closed: it made way for another");
+            }
             drop(place);
         });
     }
@@ -84,26 +79,30 @@ pub async fn serve(
 /// The next connection, as soon as there is a place for it; `None` after a shutdown began.
 async fn next_connection(
     listener: &TcpListener,
-    places: &Arc<Semaphore>,
+    places: &Arc<Places>,
     shutdown: &CancellationToken,
-) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, Place)> {
     let accepting = async {
-        let place = Arc::clone(places).acquire_owned().await.ok()?;
-        let mut pause = Duration::from_millis(50);
-        loop {
-            match listener.accept().await {
-                Ok((stream, _)) => return Some((stream, place)),
-                Err(error) if is_of_one_connection(&error) => {}
-                Err(error) => {
-                    // Most likely no file descriptors are left: some come back when connections end.
-                    tracing::warn!(%error, "accepting connections failed; trying again");
-                    sleep(pause).await;
-                    pause = (pause * 2).min(Duration::from_secs(1));
-                }
+        let (stream, address) = accept(listener).await;
+        (stream, places.take(address).await)
+    };
+    shutdown.run_until_cancelled(accepting).await
+}
+
+async fn accept(listener: &TcpListener) -> (TcpStream, IpAddr) {
+    let mut pause = Duration::from_millis(50);
+    loop {
+        match listener.accept().await {
+            Ok((stream, address)) => return (stream, address.ip()),
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                // Most likely no file descriptors are left: some come back when connections end.
+                tracing::warn!(%error, "accepting connections failed; trying again");
+                sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(1));
             }
         }
-    };
-    shutdown.run_until_cancelled(accepting).await.flatten()
+    }
 }
 
 fn is_of_one_connection(error: &io::Error) -> bool {
@@ -123,21 +122,23 @@ struct Connection {
 }
 
 impl Connection {
-    async fn run(self, stream: TcpStream, handshake: Handshake) {
+    async fn run(self, stream: TcpStream, handshake: Handshake, progress: Progress) {
         // Answers are small and awaited. Without it they still arrive, only later.
         let _ = stream.set_nodelay(true);
         match handshake {
-            Handshake::Plain => self.serve(stream).await,
+            Handshake::Plain => self.serve(stream, progress).await,
             Handshake::Tls(acceptor) => match timeout(self.limits.header_timeout, acceptor.accept(stream)).await {
-                Ok(Ok(stream)) => self.serve(stream).await,
+                Ok(Ok(stream)) => {
+                    progress.handshake_complete();
+                    self.serve(stream, progress).await;
+                }
                 Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
                 Err(_) => tracing::debug!("TLS handshake took too long"),
             },
         }
     }
 
-    async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(self, stream: S) {
-        let progress = Progress::new();
+    async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(self, stream: S, progress: Progress) {
         let stream = WatchedStream::new(stream, progress.clone(), self.limits.header_bytes);
         let service = Requests { router: self.router, progress: progress.clone() };
         let mut connection = http1::Builder::new()
@@ -149,7 +150,7 @@ impl Connection {
 
         let mut shutdown = pin!(self.shutdown.cancelled());
         let mut draining = false;
-        let mut alarm = pin!(sleep(self.limits.idle_timeout));
+        let mut alarm = pin!(sleep(self.limits.header_timeout));
         let ended = poll_fn(|cx| {
             if !draining && shutdown.as_mut().poll(cx).is_ready() {
                 draining = true;
@@ -204,38 +205,5 @@ async fn close<S: AsyncRead + AsyncWrite + Unpin>(stream: WatchedStream<S>) {
     tokio::select! {
         _ = closing => {}
         () = sleep_until(until) => {}
-    }
-}
-
-/// Hands the requests of one connection to the router.
-struct Requests {
-    router: Router,
-    progress: Progress,
-}
-
-impl hyper::service::Service<Request<Incoming>> for Requests {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
-
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let framing = self.progress.begin_request();
-        let progress = self.progress.clone();
-        let mut router = self.router.clone();
-        Box::pin(async move {
-            let mut request = request.map(Body::new);
-            if framing == Framing::Ambiguous {
-                request.extensions_mut().insert(AmbiguousFraming);
-            }
-            let mut response = Service::call(&mut router, request).await?;
-            match framing {
-                Framing::Length(_) => {}
-                Framing::Chunked | Framing::Ambiguous => {
-                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-                }
-            }
-            progress.end_request();
-            Ok(response)
-        })
     }
 }

@@ -1,8 +1,8 @@
 //! From a request to its answer, in an order that gives nothing away: limits, signature, route, members, service.
 
 use crate::body;
-use crate::connections::AmbiguousFraming;
 use crate::exo2::{Authorization, Refusal};
+use crate::head::Ambiguity;
 use crate::limits::RequestLimits;
 use crate::operation_faults::OperationFaults;
 use crate::operations::{Answer, Operations};
@@ -12,7 +12,9 @@ use crate::route::Route;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::header::{
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue,
+};
 use http::request::Parts;
 use http::{Response, Uri};
 use kms_crypto::SecretBytes;
@@ -74,11 +76,16 @@ impl FrontDoor {
     async fn respond(&self, request: Request, log: &mut RequestLog) -> Result<Answer, Problem> {
         let deadline = Instant::now() + self.limits.request_timeout;
         let (head, body) = request.into_parts();
-        if head.extensions.get::<AmbiguousFraming>().is_some() {
-            return Err(Problem::ambiguous_framing());
+        match head.extensions.get::<Ambiguity>() {
+            None => {}
+            Some(Ambiguity::Length) => return Err(Problem::ambiguous_framing()),
+            Some(Ambiguity::Target) => return Err(Problem::not_a_path()),
         }
         if !is_path(&head.uri) {
             return Err(Problem::not_a_path());
+        }
+        if head.headers.get_all(HOST).iter().nth(1).is_some() {
+            return Err(Problem::host());
         }
         let limit = self.limits.body_limit();
         let body = timeout_at(deadline, body::read(body, limit))

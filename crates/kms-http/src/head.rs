@@ -2,7 +2,8 @@
 //!
 //! hyper resolves heads that two servers in a row could read differently: it drops `Content-Length` beside
 //! `Transfer-Encoding`, merges repeated ones and takes a bare line feed for a line's end, all unseen. Behind a proxy that resolves them the
-//! other way, one client's body becomes another's request. So they are found here, and refused (RFC 9112 section 6.3).
+//! other way, one client's body becomes another's request. So they are found here, and refused (RFC 9112 section 6.3). A fragment in the request
+//! target goes the same way: hyper drops it, so what the client signed would not be what is verified (RFC 9112 section 3.2 has none).
 
 /// How a request's body is delimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,8 +12,17 @@ pub(crate) enum Framing {
     Length(u64),
     /// By chunks.
     Chunked,
-    /// In a way that another server could read differently.
-    Ambiguous,
+    /// Not known for certain: the head has this.
+    Ambiguous(Ambiguity),
+}
+
+/// What another server could read differently. In a request's extensions: it must be refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ambiguity {
+    /// Where the body ends.
+    Length,
+    /// Which target is meant: it has a fragment.
+    Target,
 }
 
 /// Reads one head, in pieces as they arrive.
@@ -24,7 +34,7 @@ pub(crate) struct HeadScanner {
     lines: usize,
     content_length: Option<u64>,
     chunked: bool,
-    ambiguous: bool,
+    ambiguity: Option<Ambiguity>,
 }
 
 /// What a piece of input meant for a head.
@@ -69,7 +79,7 @@ impl HeadScanner {
     /// Notes a line, given without its line feed. Whether it was the empty line that ends the head.
     fn end_line(&mut self, line: &[u8]) -> bool {
         let bare = line.strip_suffix(b"\r").unwrap_or_else(|| {
-            self.ambiguous = true;
+            self.ambiguity = Some(Ambiguity::Length);
             line
         });
         if bare.is_empty() {
@@ -77,32 +87,44 @@ impl HeadScanner {
             return self.lines > 0;
         }
         self.lines += 1;
-        if let Some(colon) = bare.iter().position(|byte| *byte == b':')
-            && self.lines > 1
-        {
+        if self.lines == 1 {
+            self.note_request_line(bare);
+        } else if let Some(colon) = bare.iter().position(|byte| *byte == b':') {
             self.note_field(&bare[..colon], bare[colon + 1..].trim_ascii());
         }
         false
+    }
+
+    fn note_request_line(&mut self, line: &[u8]) {
+        // A method may have the sign.
+        if line.iter().skip_while(|byte| **byte != b' ').any(|byte| *byte == b'#') {
+            self.ambiguity.get_or_insert(Ambiguity::Target);
+        }
     }
 
     fn note_field(&mut self, name: &[u8], value: &[u8]) {
         if name.eq_ignore_ascii_case(b"content-length") {
             let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
             let length = str::from_utf8(value).ok().filter(|_| digits).and_then(|text| text.parse().ok());
-            self.ambiguous |= self.content_length.is_some() || length.is_none();
+            if self.content_length.is_some() || length.is_none() {
+                self.ambiguity = Some(Ambiguity::Length);
+            }
             self.content_length = length;
         } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
-            self.ambiguous |= self.chunked || !value.eq_ignore_ascii_case(b"chunked");
+            if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
+                self.ambiguity = Some(Ambiguity::Length);
+            }
             self.chunked = true;
         }
     }
 
     const fn framing(&self) -> Framing {
-        match (self.ambiguous, self.chunked, self.content_length) {
-            (true, _, _) | (false, true, Some(_)) => Framing::Ambiguous,
-            (false, true, None) => Framing::Chunked,
-            (false, false, Some(length)) => Framing::Length(length),
-            (false, false, None) => Framing::Length(0),
+        match (self.ambiguity, self.chunked, self.content_length) {
+            (Some(Ambiguity::Length), _, _) | (_, true, Some(_)) => Framing::Ambiguous(Ambiguity::Length),
+            (Some(Ambiguity::Target), _, _) => Framing::Ambiguous(Ambiguity::Target),
+            (None, true, None) => Framing::Chunked,
+            (None, false, Some(length)) => Framing::Length(length),
+            (None, false, None) => Framing::Length(0),
         }
     }
 }
@@ -143,7 +165,22 @@ mod tests {
             "Transfer-Encoding: identity\r\n",
             "X: 1\nContent-Length: 5\r\n",
         ] {
-            assert_eq!(framing(ambiguous), Framing::Ambiguous, "{ambiguous:?}");
+            assert_eq!(framing(ambiguous), Framing::Ambiguous(Ambiguity::Length), "{ambiguous:?}");
+        }
+    }
+
+    #[test]
+    fn a_fragment_makes_the_target_ambiguous() {
+        for (line, expected) in [
+            ("GET /v2/zone#a HTTP/1.1", Framing::Ambiguous(Ambiguity::Target)),
+            ("GET /v2/zone?a#b HTTP/1.1", Framing::Ambiguous(Ambiguity::Target)),
+            ("GET /v2/zone# HTTP/1.1", Framing::Ambiguous(Ambiguity::Target)),
+            ("G#T /v2/zone HTTP/1.1", Framing::Length(0)),
+            ("GET /v2/zone%23a HTTP/1.1", Framing::Length(0)),
+        ] {
+            let head = format!("{line}\r\nX: #\r\n\r\n");
+            let scanned = HeadScanner::default().take(head.as_bytes());
+            assert_eq!(scanned, Scanned::Complete { taken: head.len(), framing: expected }, "{line}");
         }
     }
 
@@ -153,7 +190,7 @@ mod tests {
         let input = b"\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\nGET /";
         assert_eq!(scanner.take(input), Scanned::Complete { taken: input.len() - 5, framing: Framing::Length(0) });
         let bare = HeadScanner::default().take(b"GET / HTTP/1.1\n\nrest");
-        assert_eq!(bare, Scanned::Complete { taken: 16, framing: Framing::Ambiguous });
+        assert_eq!(bare, Scanned::Complete { taken: 16, framing: Framing::Ambiguous(Ambiguity::Length) });
         assert_eq!(HeadScanner::default().take(b"GET / HTTP/1.1\r\nHost: a\r\n"), Scanned::Unfinished);
     }
 

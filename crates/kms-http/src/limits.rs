@@ -49,11 +49,12 @@ const fn base64_length(bytes: usize) -> usize {
 /// What one listener's connections may take up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionLimits {
-    /// Connections served at once; further ones wait to be accepted.
+    /// Connections served at once. For a further one, a connection without a request in flight is closed: of the address (IPv6: /64
+    /// network) that has most connections, the one that waits longest for its client. With a request in flight on all, it waits.
     pub connections: usize,
-    /// From the first byte of a request's head to its end, and for a TLS handshake.
+    /// From the start of the connection to its first byte, from the first byte of a request's head to its end, and for a TLS handshake.
     pub header_timeout: Duration,
-    /// From an answer (or the start of the connection) to the first byte of the next request, and for the client to take the answer.
+    /// From an answer to the first byte of the next request, and for the client to take the answer.
     pub idle_timeout: Duration,
     /// The longest request head in bytes, request line included; at least 8192.
     pub header_bytes: usize,

@@ -60,9 +60,14 @@ impl Problem {
         Self { header: CLOSE, ..Self::bad_request("the length of the request body is ambiguous") }
     }
 
-    /// A target that is not a path: absolute, an authority, or `*`.
+    /// A target that is not a path: absolute, an authority, `*`, or a path with a fragment.
     pub(crate) fn not_a_path() -> Self {
         Self { header: CLOSE, ..Self::bad_request("the request target must be a path") }
+    }
+
+    /// Several `Host` headers (RFC 9112 section 3.2): a proxy may have looked at another one.
+    pub(crate) fn host() -> Self {
+        Self { header: CLOSE, ..Self::bad_request("the request has more than one Host header") }
     }
 
     /// No operation has query parameters, and how they are signed is ambiguous.

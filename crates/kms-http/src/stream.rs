@@ -1,81 +1,12 @@
-//! The byte stream under a connection: it hands heads to hyper one at a time, and knows what the connection is waiting for.
+//! The byte stream under a connection: it hands heads to hyper one at a time, and notes what the connection is waiting for.
 
 use crate::head::{Framing, HeadScanner, Scanned};
+use crate::progress::Progress;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Instant;
 use zeroize::Zeroize;
-
-/// What a connection is waiting for, shared by its stream, its requests and the task that ends it when it waits too long.
-#[derive(Clone, Debug)]
-pub(crate) struct Progress(Arc<Mutex<State>>);
-
-#[derive(Debug)]
-struct State {
-    phase: Phase,
-    framing: Framing,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Phase {
-    /// For the first byte of a request, or for the client to take the last answer.
-    Idle { since: Instant },
-    /// For the rest of a head.
-    Head { since: Instant },
-    /// For an answer; what happens until then has its own deadline.
-    InFlight,
-}
-
-impl Progress {
-    /// Of a connection that was just opened.
-    pub(crate) fn new() -> Self {
-        Self(Arc::new(Mutex::new(State { phase: Phase::Idle { since: Instant::now() }, framing: Framing::Length(0) })))
-    }
-
-    /// A head has been parsed and its request begins: how its body is delimited.
-    ///
-    /// The stream lets no further head through before, so it is this request's.
-    pub(crate) fn begin_request(&self) -> Framing {
-        let mut state = self.state();
-        state.phase = Phase::InFlight;
-        state.framing
-    }
-
-    /// The request has its answer.
-    pub(crate) fn end_request(&self) {
-        self.state().phase = Phase::Idle { since: Instant::now() };
-    }
-
-    /// When the connection has waited too long, unless a request is in flight.
-    pub(crate) fn deadline(&self, header_timeout: Duration, idle_timeout: Duration) -> Option<Instant> {
-        match self.state().phase {
-            Phase::Idle { since } => Some(since + idle_timeout),
-            Phase::Head { since } => Some(since + header_timeout),
-            Phase::InFlight => None,
-        }
-    }
-
-    fn head_bytes_arrived(&self) {
-        let mut state = self.state();
-        match state.phase {
-            Phase::Idle { .. } => state.phase = Phase::Head { since: Instant::now() },
-            Phase::Head { .. } | Phase::InFlight => {}
-        }
-    }
-
-    fn head_complete(&self, framing: Framing) {
-        self.state().framing = framing;
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing panics while holding the lock, and each field is whole by itself.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// A connection's stream.
 pub(crate) struct WatchedStream<S> {
@@ -140,7 +71,7 @@ impl<S> WatchedStream<S> {
                         self.progress.head_complete(framing);
                         self.expecting = match framing {
                             Framing::Length(remaining) => Expecting::Body { remaining },
-                            Framing::Chunked | Framing::Ambiguous => Expecting::Last,
+                            Framing::Chunked | Framing::Ambiguous(_) => Expecting::Last,
                         };
                         taken
                     }
@@ -208,7 +139,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedStream<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
+        ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
+        self.progress.flushed();
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

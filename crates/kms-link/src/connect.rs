@@ -9,7 +9,9 @@ use socket2::{SockRef, TcpKeepalive};
 use std::collections::HashMap;
 use std::io;
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
 /// Why a connection did not come about.
@@ -72,7 +74,7 @@ pub(crate) async fn dial(
         hello::exchange(&mut stream, own, peer, limits.handshake_timeout).await?;
         Ok(stream)
     };
-    tokio::time::timeout(limits.handshake_timeout, dialling).await.unwrap_or(Err(ConnectError::TooSlow))
+    timeout(limits.handshake_timeout, dialling).await.unwrap_or(Err(ConnectError::TooSlow))
 }
 
 /// Lets in who dialled, if its certificate is one of `zones`, and tells which zone that is.
@@ -85,14 +87,29 @@ pub(crate) async fn admit(
 ) -> Result<(ZoneName, server::TlsStream<TcpStream>), ConnectError> {
     let admitting = async {
         prepare(&stream).map_err(ConnectError::Tcp)?;
-        let mut stream = acceptor.accept(stream).await.map_err(tls_fault)?;
+        let mut stream = match acceptor.accept(stream).into_fallible().await {
+            Ok(stream) => stream,
+            Err((error, stream)) => {
+                let _ = timeout(GOODBYE, turn_away(stream)).await;
+                return Err(tls_fault(error));
+            }
+        };
         let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
         let peer = certificate.and_then(|certificate| zones.get(certificate)).ok_or(ConnectError::Nobody)?.clone();
         hello::exchange(&mut stream, own, &peer, limits.handshake_timeout).await?;
         Ok((peer, stream))
     };
-    tokio::time::timeout(limits.handshake_timeout, admitting).await.unwrap_or(Err(ConnectError::TooSlow))
+    timeout(limits.handshake_timeout, admitting).await.unwrap_or(Err(ConnectError::TooSlow))
 }
+
+/// Lets the other side read why: closing with its bytes unread would reset the connection, and TLS's alert might be lost.
+async fn turn_away(mut stream: TcpStream) -> io::Result<u64> {
+    const MOST: u64 = 4096;
+    stream.shutdown().await?;
+    tokio::io::copy(&mut stream.take(MOST), &mut tokio::io::sink()).await
+}
+
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Frames go out at once, and a dead connection is noticed though nothing is sent.
 fn prepare(stream: &TcpStream) -> io::Result<()> {

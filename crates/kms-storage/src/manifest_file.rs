@@ -3,7 +3,7 @@
 //! The file has two slots of 4096 bytes, written in turn, so that a write torn by a power cut leaves the other slot whole.
 //! The slot with the higher revision is the copy. Nothing is renamed once the file exists.
 
-use crate::manifest::{Accountant, FORMAT, LEN, Manifest, ManifestFault};
+use crate::manifest::{Accountant, FORMAT, LEN, Manifest, ManifestFault, Statement};
 use crate::open_error::OpenError;
 use crate::own_files;
 use std::fs::File;
@@ -21,21 +21,21 @@ pub(crate) struct ManifestFile {
 }
 
 impl ManifestFile {
-    /// The file and the manifest in it, or `None` when there is no such file.
-    pub(crate) fn open(path: &Path, accountant: &Accountant) -> Result<Option<(Self, Manifest)>, OpenError> {
+    /// The file and the statement in it, or `None` when there is no such file.
+    pub(crate) fn open(path: &Path, accountant: &Accountant) -> Result<Option<(Self, Statement)>, OpenError> {
         let Some(file) = own_files::open_existing(path)? else { return Ok(None) };
         let mut bytes = [0; SLOT * SLOTS];
         file.read_exact_at(&mut bytes, 0).map_err(|error| {
             if error.kind() == io::ErrorKind::UnexpectedEof { damaged(path) } else { own_files::failed(path, error) }
         })?;
-        let mut newest: Option<(usize, Manifest)> = None;
+        let mut newest: Option<(usize, Statement)> = None;
         // A torn slot counts for nothing; what a fault says matters only when no slot is whole.
         let mut fault = damaged(path);
         for (slot, bytes) in bytes.chunks(SLOT).enumerate() {
             match accountant.decode(&bytes[..LEN]) {
-                Ok(manifest) => {
-                    if newest.as_ref().is_none_or(|(_, newest)| newest.revision < manifest.revision) {
-                        newest = Some((slot, manifest));
+                Ok(statement) => {
+                    if newest.as_ref().is_none_or(|(_, newest)| newest.revision < statement.revision) {
+                        newest = Some((slot, statement));
                     }
                 }
                 Err(ManifestFault::OtherStore) => fault = OpenError::WrongStore { path: path.to_owned() },
@@ -43,8 +43,8 @@ impl ManifestFile {
                 Err(ManifestFault::Malformed) => {}
             }
         }
-        let (slot, manifest) = newest.ok_or(fault)?;
-        Ok(Some((Self { file, path: path.to_owned(), next_slot: (slot + 1) % SLOTS }, manifest)))
+        let (slot, statement) = newest.ok_or(fault)?;
+        Ok(Some((Self { file, path: path.to_owned(), next_slot: (slot + 1) % SLOTS }, statement)))
     }
 
     /// Makes the file, both slots holding `manifest`. It appears under its name whole, or not at all.
@@ -87,7 +87,7 @@ mod tests {
     use crate::stored::StoreRevision;
 
     fn at(revision: u64) -> Manifest {
-        let mut manifest = accountant().empty();
+        let mut manifest = Accountant::empty();
         manifest.revision = StoreRevision::new(revision);
         manifest
     }

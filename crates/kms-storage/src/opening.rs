@@ -1,7 +1,7 @@
 //! Opening a store on disk: nothing is served before every record was read and the account of them found right.
 
 use crate::engine::{self, Engine, MANIFEST_PATH, META_PATH};
-use crate::manifest::{self, Accountant, Manifest, ManifestFault};
+use crate::manifest::{self, Accountant, Manifest, ManifestFault, Statement};
 use crate::manifest_file::ManifestFile;
 use crate::open_error::OpenError;
 use crate::own_files::{self, StoreLock};
@@ -36,7 +36,7 @@ struct Contents {
     /// What the records read add up to.
     counted: Manifest,
     /// What the store says they add up to.
-    stated: Option<Manifest>,
+    stated: Option<Statement>,
     meta: Option<()>,
 }
 
@@ -59,7 +59,7 @@ pub(crate) fn open<E: Engine>(
     }
     let mut engine = start(store)?;
     let contents = read(&engine, accountant, store)?;
-    let manifest = match contents.account()? {
+    let manifest = match contents.account(accountant)? {
         Some(manifest) => manifest,
         None => {
             refuse_to_start_empty(outside.as_ref(), trust)?;
@@ -70,7 +70,7 @@ pub(crate) fn open<E: Engine>(
     engine.sync().map_err(|what| engine_failed(store, what))?;
     let manifest_file = match outside {
         Some((mut manifest_file, expected)) => {
-            compare(&manifest, &expected)?;
+            compare(accountant, &manifest, &expected)?;
             if manifest.revision > expected.revision {
                 tracing::info!(
                     from = expected.revision.get(),
@@ -98,7 +98,7 @@ pub(crate) fn open<E: Engine>(
 
 impl Contents {
     /// The store's account, checked against its records; `None` for a store that was never begun.
-    fn account(&self) -> Result<Option<Manifest>, OpenError> {
+    fn account(&self, accountant: &Accountant) -> Result<Option<Manifest>, OpenError> {
         match (&self.meta, &self.stated) {
             (Some(()), Some(stated)) => {
                 let lost = OpenError::RecordsLost {
@@ -106,10 +106,11 @@ impl Contents {
                     expected: stated.live,
                     revision: stated.revision.get(),
                 };
-                if self.counted.live != stated.live {
+                let manifest = self.counted.clone().at(stated.revision);
+                if manifest.live != stated.live {
                     Err(lost)
-                } else if self.counted.counts_the_same(stated) {
-                    Ok(Some(stated.clone()))
+                } else if accountant.agree(stated, &manifest) {
+                    Ok(Some(manifest))
                 } else {
                     Err(OpenError::Damaged { what: "its records differ from those its manifest counts".to_owned() })
                 }
@@ -123,7 +124,7 @@ impl Contents {
 }
 
 fn read<E: Engine>(engine: &E, accountant: &Accountant, store: &Path) -> Result<Contents, OpenError> {
-    let mut contents = Contents { records: BTreeMap::new(), counted: accountant.empty(), stated: None, meta: None };
+    let mut contents = Contents { records: BTreeMap::new(), counted: Accountant::empty(), stated: None, meta: None };
     engine.read_all(&mut |path, value| {
         if path == META_PATH.as_bytes() {
             contents.meta = Some(engine::check_meta(value, &accountant.store_id, store)?);
@@ -141,7 +142,7 @@ fn read<E: Engine>(engine: &E, accountant: &Accountant, store: &Path) -> Result<
 
 /// Writes the first two entries of a new store.
 fn initialise<E: Engine>(engine: &mut E, accountant: &Accountant) -> Result<Manifest, String> {
-    let manifest = accountant.empty();
+    let manifest = Accountant::empty();
     engine.write(vec![
         (META_PATH.into(), engine::encode_meta(&accountant.store_id)),
         (MANIFEST_PATH.into(), accountant.encode(&manifest).to_vec()),
@@ -151,11 +152,11 @@ fn initialise<E: Engine>(engine: &mut E, accountant: &Accountant) -> Result<Mani
 }
 
 /// Whether a store at `inside` may follow one that had come to `outside`.
-fn compare(inside: &Manifest, outside: &Manifest) -> Result<(), OpenError> {
+fn compare(accountant: &Accountant, inside: &Manifest, outside: &Statement) -> Result<(), OpenError> {
     if inside.revision < outside.revision {
         return Err(OpenError::RolledBack { store: inside.revision.get(), expected: outside.revision.get() });
     }
-    if inside.revision == outside.revision && inside != outside {
+    if inside.revision == outside.revision && !accountant.agree(outside, inside) {
         return Err(OpenError::Damaged {
             what: "it stands at the revision of the manifest file with other records".to_owned(),
         });
@@ -163,7 +164,7 @@ fn compare(inside: &Manifest, outside: &Manifest) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn refuse_to_start_empty(outside: Option<&(ManifestFile, Manifest)>, trust: Trust) -> Result<(), OpenError> {
+fn refuse_to_start_empty(outside: Option<&(ManifestFile, Statement)>, trust: Trust) -> Result<(), OpenError> {
     match (outside, trust) {
         (_, Trust::Adopt) => Err(OpenError::Damaged { what: "there is nothing in it to adopt".to_owned() }),
         (Some((_, expected)), Trust::Guard) if expected.revision > StoreRevision::ZERO => {

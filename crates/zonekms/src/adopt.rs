@@ -3,24 +3,20 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use kms_crypto::OsEntropy;
 use kms_storage::{SledPaths, SledStore};
 
 use crate::config;
 use crate::failure::Failure;
-use crate::keyring_file::OpenKeyring;
+use crate::keyring_file::{OpenKeyring, ZoneLock};
 use crate::root_key::Environment;
 use crate::zone_server::ManifestTags;
 
 /// Writes the manifest of the configured store anew, and says at which revision the store stands.
 pub(crate) fn adopt_store(file: &Path, environment: Environment<'_>) -> Result<String, Failure> {
     let (config, _) = config::load(file, environment).map_err(Failure::input)?;
-    if !config.store.keyring.exists() {
-        let keyring = config.store.keyring.display();
-        return Err(Failure::run(format!("the keyring {keyring} is missing, so there is no store to adopt")));
-    }
+    let lock = ZoneLock::take(&config.store).map_err(Failure::run)?;
     let OpenKeyring { keyring, for_manifest, .. } =
-        OpenKeyring::open(&config.store, &config.root_key.key, &OsEntropy).map_err(Failure::run)?;
+        OpenKeyring::open_existing(&lock, &config.root_key.key).map_err(Failure::run)?;
     let paths = SledPaths { store: config.store.directory, manifest: config.store.manifest };
     let adopted = SledStore::adopt_manifest(paths, *keyring.store_id(), Arc::new(ManifestTags(for_manifest)));
     let revision = crate::serve::runtime()?.block_on(adopted).map_err(Failure::run)?;

@@ -3,20 +3,42 @@
 //! A new keyring is only ever made when nothing of the zone is there: no keyring, no store, no manifest. It is written
 //! under a provisional name, and gets its own name once the store stands. So a first start that a crash cut short goes on
 //! where it was, while a store that lost its keyring, or a keyring that lost its store, is refused.
+//!
+//! All of it happens under the zone's lock, a file beside the keyring that is held as long as the zone is served: of two
+//! processes that start at once, the second must see what the first one made, or it would seal records under a keyring that
+//! gets lost.
 
 use std::ffi::OsString;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use kms_crypto::{Entropy, EntropyError, Keyring, RootKey, UnwrapError};
+use kms_crypto::{Entropy, EntropyError, Keyring, RootKey, SecretBytes, UnwrapError};
 
 use crate::config::StoreLocation;
-use crate::private_files::{create_private_directory, rename_durably, replace_private_file};
+use crate::file_lock::{FileLock, LockFault};
+use crate::private_files::{
+    Guard, UnreadableSecret, check_directory_of, create_private_directory, place_private_file, read_secret,
+    rename_durably,
+};
 
 /// Why a zone's keyring cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyringFileError {
+    /// Another process serves the zone, or starts to.
+    #[error(
+        "the zone of keyring {keyring} is in use by another process: stop that one, or give this one a store and a keyring \
+         of its own"
+    )]
+    InUse {
+        /// The keyring.
+        keyring: PathBuf,
+    },
+    /// There is no keyring, and none is to be made.
+    #[error("the keyring {keyring} is missing, so there is no store to adopt")]
+    NothingToAdopt {
+        /// Where the keyring should be.
+        keyring: PathBuf,
+    },
     /// The keyring is gone, but what it opens is there.
     #[error(
         "the keyring {keyring} is missing, but {remains} is there: put the keyring back from your backup. Without it the \
@@ -66,6 +88,9 @@ pub enum KeyringFileError {
         /// Its format.
         found: u8,
     },
+    /// It is not a file of this process's user, or others can replace it.
+    #[error("{0}")]
+    Unreadable(String),
     /// It cannot be read or written.
     #[error("{path}: {source}")]
     Io {
@@ -79,51 +104,97 @@ pub enum KeyringFileError {
     Entropy(#[from] EntropyError),
 }
 
+/// The largest keyring file, in bytes: room for 1,600 storage epochs.
+const SIZE_LIMIT: usize = 65_536;
+
+/// A zone's files, held by this process: nobody else looks for them, makes them or changes them.
+pub(crate) struct ZoneLock {
+    location: StoreLocation,
+    _lock: FileLock,
+}
+
 /// A zone's keyring, found or made.
-pub(crate) struct OpenKeyring {
+pub(crate) struct OpenKeyring<'lock> {
     /// For the service.
     pub(crate) keyring: Keyring,
     /// The same keyring, for the tags of the store's manifest: the store and the service each own what they use.
     pub(crate) for_manifest: Keyring,
     /// What is left to do when this is the zone's first start.
-    pub(crate) first_start: Option<FirstStart>,
+    pub(crate) first_start: Option<FirstStart<'lock>>,
 }
 
 /// A zone whose store has yet to be made.
 #[must_use = "a first start ends with `settle`, once the store stands"]
-pub(crate) struct FirstStart {
+pub(crate) struct FirstStart<'lock> {
     provisional: PathBuf,
-    settled: PathBuf,
+    /// Borrowed from the lock: what lies under the provisional name is still what this process found or made there.
+    settled: &'lock Path,
 }
 
-impl OpenKeyring {
-    /// Reads the keyring of the zone at `location`, or makes one when nothing of the zone is there.
-    pub(crate) fn open(
-        location: &StoreLocation,
-        root: &RootKey,
-        entropy: &dyn Entropy,
-    ) -> Result<Self, KeyringFileError> {
-        let (path, bytes, first_start) = find_or_make(location, root, entropy)?;
-        Ok(Self { keyring: unwrap(root, &path, &bytes)?, for_manifest: unwrap(root, &path, &bytes)?, first_start })
+impl ZoneLock {
+    /// Takes the zone at `location` for this process. The keyring's directory is made where it is missing.
+    pub(crate) fn take(location: &StoreLocation) -> Result<Self, KeyringFileError> {
+        let keyring = &location.keyring;
+        if let Some(parent) = keyring.parent()
+            && !parent.as_os_str().is_empty()
+            && !parent.exists()
+        {
+            create_private_directory(parent)
+                .map_err(|source| KeyringFileError::Io { path: parent.to_owned(), source })?;
+        }
+        check_directory_of(keyring).map_err(|unfit| KeyringFileError::Unreadable(unfit.to_string()))?;
+        let path = beside(keyring, ".lock");
+        let lock = FileLock::take(&path).map_err(|fault| match fault {
+            LockFault::InUse => KeyringFileError::InUse { keyring: keyring.clone() },
+            LockFault::Io(source) => KeyringFileError::Io { path, source },
+        })?;
+        Ok(Self { location: location.clone(), _lock: lock })
     }
 }
 
-impl FirstStart {
+impl<'lock> OpenKeyring<'lock> {
+    /// Reads the zone's keyring, or makes one when nothing of the zone is there.
+    pub(crate) fn open(zone: &'lock ZoneLock, root: &RootKey, entropy: &dyn Entropy) -> Result<Self, KeyringFileError> {
+        let (path, bytes, first_start) = find_or_make(&zone.location, root, entropy)?;
+        Self::unwrap(root, &path, bytes.expose(), first_start)
+    }
+
+    /// Reads the zone's keyring, and makes none: for work on a store that must be there.
+    pub(crate) fn open_existing(zone: &'lock ZoneLock, root: &RootKey) -> Result<Self, KeyringFileError> {
+        let path = &zone.location.keyring;
+        let bytes = read_if_there(path)?.ok_or_else(|| KeyringFileError::NothingToAdopt { keyring: path.clone() })?;
+        Self::unwrap(root, path, bytes.expose(), None)
+    }
+
+    fn unwrap(
+        root: &RootKey,
+        path: &Path,
+        bytes: &[u8],
+        first_start: Option<FirstStart<'lock>>,
+    ) -> Result<Self, KeyringFileError> {
+        Ok(Self { keyring: unwrap(root, path, bytes)?, for_manifest: unwrap(root, path, bytes)?, first_start })
+    }
+}
+
+impl FirstStart<'_> {
     /// Gives the keyring its own name: the store stands. To be called before the zone answers anyone.
     pub(crate) fn settle(self) -> Result<(), KeyringFileError> {
-        rename_durably(&self.provisional, &self.settled)
-            .map_err(|source| KeyringFileError::Io { path: self.settled, source })
+        let io_error = |source| KeyringFileError::Io { path: self.settled.to_owned(), source };
+        if self.settled.try_exists().map_err(io_error)? {
+            return Err(io_error(io::ErrorKind::AlreadyExists.into()));
+        }
+        rename_durably(&self.provisional, self.settled).map_err(io_error)
     }
 }
 
-fn find_or_make(
-    location: &StoreLocation,
+fn find_or_make<'lock>(
+    location: &'lock StoreLocation,
     root: &RootKey,
     entropy: &dyn Entropy,
-) -> Result<(PathBuf, Vec<u8>, Option<FirstStart>), KeyringFileError> {
+) -> Result<(PathBuf, SecretBytes, Option<FirstStart<'lock>>), KeyringFileError> {
     let settled = &location.keyring;
     let provisional = provisional_name(settled);
-    let first_start = FirstStart { provisional: provisional.clone(), settled: settled.clone() };
+    let first_start = FirstStart { provisional: provisional.clone(), settled };
     let store_remains = store_remains(location)?;
     if let Some(bytes) = read_if_there(settled)? {
         if store_remains.is_none() {
@@ -139,8 +210,9 @@ fn find_or_make(
         return Err(KeyringFileError::Missing { keyring: settled.clone(), remains });
     }
     let bytes = Keyring::generate(entropy)?.wrap(root, entropy)?;
-    write(&provisional, &bytes)?;
-    Ok((provisional, bytes, Some(first_start)))
+    place_private_file(&provisional, &bytes)
+        .map_err(|source| KeyringFileError::Io { path: provisional.clone(), source })?;
+    Ok((provisional, SecretBytes::copy_from(&bytes), Some(first_start)))
 }
 
 fn unwrap(root: &RootKey, path: &Path, bytes: &[u8]) -> Result<Keyring, KeyringFileError> {
@@ -163,7 +235,7 @@ fn store_remains(location: &StoreLocation) -> Result<Option<PathBuf>, KeyringFil
     if location.manifest.try_exists().map_err(io_error(&location.manifest))? {
         return Ok(Some(location.manifest.clone()));
     }
-    match fs::read_dir(&location.directory) {
+    match std::fs::read_dir(&location.directory) {
         Ok(mut entries) => Ok(entries.next().map(|_| location.directory.clone())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(io_error(&location.directory)(error)),
@@ -171,132 +243,29 @@ fn store_remains(location: &StoreLocation) -> Result<Option<PathBuf>, KeyringFil
 }
 
 fn provisional_name(keyring: &Path) -> PathBuf {
+    beside(keyring, ".first-start")
+}
+
+fn beside(keyring: &Path, ending: &str) -> PathBuf {
     let mut name = OsString::from(keyring);
-    name.push(".first-start");
+    name.push(ending);
     PathBuf::from(name)
 }
 
-fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, KeyringFileError> {
-    match fs::read(path) {
+fn read_if_there(path: &Path) -> Result<Option<SecretBytes>, KeyringFileError> {
+    match read_secret(path, SIZE_LIMIT, Guard::Tightened) {
         Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(KeyringFileError::Io { path: path.to_owned(), source }),
+        Err(UnreadableSecret::NotOpened(error)) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(unreadable(path, error)),
     }
 }
 
-fn write(path: &Path, bytes: &[u8]) -> Result<(), KeyringFileError> {
-    let io_error = |source| KeyringFileError::Io { path: path.to_owned(), source };
-    if let Some(parent) = path.parent()
-        && !parent.as_os_str().is_empty()
-        && !parent.exists()
-    {
-        create_private_directory(parent).map_err(io_error)?;
+fn unreadable(path: &Path, error: UnreadableSecret) -> KeyringFileError {
+    match error {
+        UnreadableSecret::NotOpened(source) => KeyringFileError::Io { path: path.to_owned(), source },
+        UnreadableSecret::Unfit(unfit) => KeyringFileError::Unreadable(unfit.to_string()),
     }
-    replace_private_file(path, bytes).map_err(io_error)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use kms_crypto::OsEntropy;
-
-    struct Zone {
-        _scratch: tempfile::TempDir,
-        location: StoreLocation,
-        root: RootKey,
-    }
-
-    impl Zone {
-        fn new() -> Self {
-            let scratch = tempfile::tempdir().unwrap();
-            let location = StoreLocation {
-                directory: scratch.path().join("zone/store"),
-                manifest: scratch.path().join("zone/manifest"),
-                keyring: scratch.path().join("zone/keyring"),
-            };
-            Self { _scratch: scratch, location, root: RootKey::generate(&OsEntropy).unwrap() }
-        }
-
-        fn open(&self) -> Result<OpenKeyring, KeyringFileError> {
-            OpenKeyring::open(&self.location, &self.root, &OsEntropy)
-        }
-
-        fn make_store(&self) {
-            fs::create_dir_all(&self.location.directory).unwrap();
-            fs::write(self.location.directory.join("db"), b"x").unwrap();
-            fs::write(&self.location.manifest, b"x").unwrap();
-        }
-
-        /// A zone that has been started once; its store id.
-        fn started() -> (Self, [u8; 16]) {
-            let zone = Self::new();
-            let OpenKeyring { keyring, first_start, .. } = zone.open().unwrap();
-            zone.make_store();
-            first_start.expect("a first start").settle().unwrap();
-            (zone, *keyring.store_id())
-        }
-    }
-
-    #[test]
-    fn the_keyring_of_the_first_start_is_found_again() {
-        let (zone, id) = Zone::started();
-        let OpenKeyring { keyring, first_start, .. } = zone.open().unwrap();
-        assert_eq!(keyring.store_id(), &id);
-        assert!(first_start.is_none());
-    }
-
-    #[test]
-    fn a_first_start_cut_short_goes_on() {
-        let zone = Zone::new();
-        let OpenKeyring { keyring, first_start: _cut_short, .. } = zone.open().unwrap();
-        let id = *keyring.store_id();
-        for store_was_made in [false, true] {
-            if store_was_made {
-                zone.make_store();
-            }
-            let OpenKeyring { keyring, first_start, .. } = zone.open().unwrap();
-            assert_eq!(keyring.store_id(), &id);
-            assert!(first_start.is_some());
-        }
-    }
-
-    #[test]
-    fn nothing_is_made_beside_what_remains() {
-        let (zone, _) = Zone::started();
-        fs::remove_file(&zone.location.keyring).unwrap();
-        assert!(
-            matches!(zone.open(), Err(KeyringFileError::Missing { remains, .. }) if remains == zone.location.manifest)
-        );
-        fs::remove_file(&zone.location.manifest).unwrap();
-        assert!(
-            matches!(zone.open(), Err(KeyringFileError::Missing { remains, .. }) if remains == zone.location.directory)
-        );
-        assert!(!zone.location.keyring.exists() && !provisional_name(&zone.location.keyring).exists());
-
-        let (zone, _) = Zone::started();
-        fs::remove_file(&zone.location.manifest).unwrap();
-        fs::remove_dir_all(&zone.location.directory).unwrap();
-        assert!(matches!(zone.open(), Err(KeyringFileError::StoreMissing { .. })));
-    }
-
-    #[test]
-    fn a_wrong_root_key_is_named_and_changes_nothing() {
-        let (mut zone, _) = Zone::started();
-        let before = fs::read(&zone.location.keyring).unwrap();
-        let right = zone.root.fingerprint().to_string();
-        zone.root = RootKey::generate(&OsEntropy).unwrap();
-        let Err(error) = zone.open() else { panic!("opened under a wrong root key") };
-        let message = error.to_string();
-        assert!(message.contains(&right) && message.contains(&zone.root.fingerprint().to_string()), "{message}");
-        assert_eq!(fs::read(&zone.location.keyring).unwrap(), before);
-    }
-
-    #[test]
-    fn a_damaged_keyring_is_refused() {
-        let (zone, _) = Zone::started();
-        let mut bytes = fs::read(&zone.location.keyring).unwrap();
-        *bytes.last_mut().unwrap() ^= 1;
-        fs::write(&zone.location.keyring, &bytes).unwrap();
-        assert!(matches!(zone.open(), Err(KeyringFileError::Damaged { .. })));
-    }
-}
+mod tests;

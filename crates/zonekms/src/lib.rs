@@ -10,6 +10,7 @@ mod cli;
 mod dev;
 mod duration;
 mod failure;
+mod file_lock;
 mod inspect;
 mod keyring_file;
 mod logging;

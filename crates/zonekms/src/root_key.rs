@@ -29,15 +29,18 @@ pub enum RootKeySource {
 /// Why there is no root key. Messages name the source, never its content.
 #[derive(Debug, thiserror::Error)]
 pub enum RootKeyFault {
-    /// The file cannot be read, or others can read it too.
+    /// The file cannot be opened. Its path is not repeated: it may be the key itself, put there by mistake.
+    #[error("cannot be opened: {0}")]
+    NotOpened(io::Error),
+    /// The file cannot be read, or others can read or replace it too.
     #[error("{0}")]
     Unreadable(String),
     /// The environment variable is not set. Its name is not repeated: it may be the key itself, put there by mistake.
     #[error("there is no such environment variable")]
     NotSet,
     /// A credential was asked for, but systemd gave none.
-    #[error("CREDENTIALS_DIRECTORY is not set: is the service started by systemd with LoadCredential={0}:...?")]
-    NoCredentials(String),
+    #[error("CREDENTIALS_DIRECTORY is not set: is the service started by systemd with LoadCredential=?")]
+    NoCredentials,
     /// The content is not a root key.
     #[error("{0}: must be 64 hexadecimal digits, base64 of 32 bytes, or (in a file) 32 raw bytes")]
     Unknown(String),
@@ -70,8 +73,7 @@ impl RootKeySource {
                 SecretBytes::copy_from(&Zeroizing::new(value.into_vec()))
             }
             Self::Credential(name) => {
-                let directory =
-                    environment("CREDENTIALS_DIRECTORY").ok_or_else(|| RootKeyFault::NoCredentials(name.clone()))?;
+                let directory = environment("CREDENTIALS_DIRECTORY").ok_or(RootKeyFault::NoCredentials)?;
                 read_file(&Path::new(&directory).join(name), Guard::Elsewhere)?
             }
         };
@@ -143,7 +145,10 @@ pub(crate) fn describe_new_root_key(path: &Path, fingerprint: &RootKeyFingerprin
 }
 
 fn read_file(path: &Path, guard: Guard) -> Result<SecretBytes, RootKeyFault> {
-    read_secret(path, FILE_LIMIT, guard).map_err(|error: UnreadableSecret| RootKeyFault::Unreadable(error.to_string()))
+    read_secret(path, FILE_LIMIT, guard).map_err(|error| match error {
+        UnreadableSecret::NotOpened(error) => RootKeyFault::NotOpened(error),
+        UnreadableSecret::Unfit(unfit) => RootKeyFault::Unreadable(unfit.to_string()),
+    })
 }
 
 fn decode(content: &[u8], name: &str) -> Result<RootKey, RootKeyFault> {

@@ -8,11 +8,14 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{self, ServerConfig};
 use zeroize::Zeroizing;
 
-use crate::private_files::{Guard, read_secret};
+use crate::private_files::{Guard, UnreadableSecret, read_secret};
 
 /// Why TLS cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TlsFault {
+    /// The path is not repeated: it may be the key itself, put there by mistake.
+    #[error("cannot be opened: {0}")]
+    NotOpened(std::io::Error),
     #[error("{0}")]
     Unreadable(String),
     #[error("{file}: {reason}")]
@@ -26,8 +29,8 @@ const KEY_FILE_LIMIT: usize = 65_536;
 
 /// Reads a chain of certificates, the server's own first.
 pub(crate) fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsFault> {
+    let content = std::fs::read(path).map_err(TlsFault::NotOpened)?;
     let file = path.display().to_string();
-    let content = std::fs::read(path).map_err(|error| TlsFault::Unreadable(format!("{file}: {error}")))?;
     let chain = CertificateDer::pem_slice_iter(&content)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| TlsFault::NotPem { file: file.clone(), reason: error.to_string() })?;
@@ -39,8 +42,10 @@ pub(crate) fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'stati
 
 /// Reads a private key (PKCS#8, PKCS#1 or SEC1) from a file that only its owner may read.
 pub(crate) fn read_private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsFault> {
-    let content =
-        read_secret(path, KEY_FILE_LIMIT, Guard::Owner).map_err(|error| TlsFault::Unreadable(error.to_string()))?;
+    let content = read_secret(path, KEY_FILE_LIMIT, Guard::Owner).map_err(|error| match error {
+        UnreadableSecret::NotOpened(error) => TlsFault::NotOpened(error),
+        UnreadableSecret::Unfit(unfit) => TlsFault::Unreadable(unfit.to_string()),
+    })?;
     let content = Zeroizing::new(content.expose().to_vec());
     PrivateKeyDer::from_pem_slice(&content).map_err(|_| TlsFault::NotPem {
         file: path.display().to_string(),

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use kms_crypto::{Entropy, EntropyError, ZonePrivateKey, ZonePublicKey};
+use kms_crypto::{Entropy, EntropyError, SecretBytes, ZonePrivateKey, ZonePublicKey};
 use kms_link::{IdentityError, TlsIdentity, generate_identity};
 use kms_types::ZoneName;
 use rustls_pki_types::CertificateDer;
@@ -109,7 +109,7 @@ impl ZoneIdentity {
         let (certificate, key) = (directory.join(CERTIFICATE), directory.join(CERTIFICATE_KEY));
         let certificates =
             fs::read(&certificate).map_err(|source| ZoneIdentityFault::Io { path: certificate.clone(), source })?;
-        let key_pem = read_secret(&key, PEM_FILE_LIMIT, Guard::Owner).map_err(|cause| unreadable(&cause))?;
+        let key_pem = read_key_file(&key, PEM_FILE_LIMIT)?;
         let tls = TlsIdentity::from_pem(&certificates, key_pem.expose()).map_err(|error| {
             let file = match error {
                 IdentityError::Key => &key,
@@ -181,7 +181,7 @@ pub(crate) fn describe_new_identity(directory: &Path, zone: &ZoneName, identity:
 
 fn read_hpke_key(directory: &Path) -> Result<ZonePrivateKey, ZoneIdentityFault> {
     let path = directory.join(HPKE_KEY);
-    let content = read_secret(&path, HPKE_KEY_FILE_LIMIT, Guard::Owner).map_err(|cause| unreadable(&cause))?;
+    let content = read_key_file(&path, HPKE_KEY_FILE_LIMIT)?;
     let mut bytes = Zeroizing::new([0_u8; ZonePrivateKey::LEN]);
     hex::decode_to_slice(content.expose().trim_ascii(), &mut bytes[..]).map_err(|_| {
         let length = 2 * ZonePrivateKey::LEN;
@@ -190,8 +190,11 @@ fn read_hpke_key(directory: &Path) -> Result<ZonePrivateKey, ZoneIdentityFault> 
     Ok(ZonePrivateKey::from_bytes(&bytes))
 }
 
-fn unreadable(cause: &UnreadableSecret) -> ZoneIdentityFault {
-    ZoneIdentityFault::Unusable(cause.to_string())
+fn read_key_file(path: &Path, limit: usize) -> Result<SecretBytes, ZoneIdentityFault> {
+    read_secret(path, limit, Guard::Owner).map_err(|fault| match fault {
+        UnreadableSecret::NotOpened(source) => ZoneIdentityFault::Io { path: path.to_owned(), source },
+        UnreadableSecret::Unfit(unfit) => ZoneIdentityFault::Unusable(unfit.to_string()),
+    })
 }
 
 #[cfg(test)]

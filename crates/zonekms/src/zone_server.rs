@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Limits, Replication, StoreLocation, Transport};
 use crate::failure::Failure;
-use crate::keyring_file::OpenKeyring;
+use crate::keyring_file::{OpenKeyring, ZoneLock};
 
 /// What one zone is made of.
 pub(crate) struct ZonePlan<'a> {
@@ -62,6 +62,8 @@ pub(crate) struct ZoneServer {
     running: Running,
     serving: JoinHandle<io::Result<()>>,
     links: Option<Serving>,
+    /// Kept until the store is closed.
+    lock: ZoneLock,
 }
 
 impl ZoneServer {
@@ -84,7 +86,9 @@ impl ZoneServer {
             }
             None => (None, None),
         };
-        let (kms, running) = start_service(plan, keys).await?;
+        // Before anything of the zone is looked for: two first starts at once would each make a keyring, and one be lost.
+        let lock = ZoneLock::take(plan.location).map_err(|error| zone_failure(&plan.zone, &error))?;
+        let (kms, running) = start_service(plan, keys, &lock).await?;
         let wall_clock = Arc::new(move || clock.wall().as_seconds());
         let front_door = FrontDoor::new(kms.clone(), zones, requests, wall_clock);
         let router = match call_faults {
@@ -102,7 +106,7 @@ impl ZoneServer {
             let _guard = shutdown.clone().drop_guard();
             kms_http::serve(listener, handshake, router, connections, shutdown).await
         });
-        Ok(Self { kms, address, running, serving, links })
+        Ok(Self { kms, address, running, serving, links, lock })
     }
 
     /// The zone's service.
@@ -128,6 +132,7 @@ impl ZoneServer {
             None => Ok(()),
         };
         let stopped = self.running.stop().await;
+        drop(self.lock);
         served
             .and(linked)
             .and(stopped.map_err(|error| failure(&format!("the store did not close in good order: {error}"))))
@@ -157,12 +162,16 @@ impl Serving {
 }
 
 /// Keyring, store, service: each verified before the next begins.
-async fn start_service(plan: ZonePlan<'_>, replication: Option<ReplicationConfig>) -> Result<(Kms, Running), Failure> {
+async fn start_service(
+    plan: ZonePlan<'_>,
+    replication: Option<ReplicationConfig>,
+    lock: &ZoneLock,
+) -> Result<(Kms, Running), Failure> {
     let zone = plan.zone.clone();
     let failure = |error: &dyn Display| zone_failure(&zone, error);
     let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
     let OpenKeyring { keyring, for_manifest, first_start } =
-        OpenKeyring::open(plan.location, plan.root_key, entropy.as_ref()).map_err(|error| failure(&error))?;
+        OpenKeyring::open(lock, plan.root_key, entropy.as_ref()).map_err(|error| failure(&error))?;
     let paths = SledPaths { store: plan.location.directory.clone(), manifest: plan.location.manifest.clone() };
     let tags = Arc::new(ManifestTags(for_manifest));
     let store = SledStore::open(paths, *keyring.store_id(), tags).await.map_err(|error| failure(&error))?;

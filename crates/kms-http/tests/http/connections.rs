@@ -63,7 +63,7 @@ impl Drop for Server {
     }
 }
 
-const ZONES: &[u8] = b"GET /v2/zone HTTP/1.1\r\nHost: a\r\n\r\n";
+pub(crate) const ZONES: &[u8] = b"GET /v2/zone HTTP/1.1\r\nHost: a\r\n\r\n";
 
 fn short() -> ConnectionLimits {
     ConnectionLimits {
@@ -104,7 +104,9 @@ async fn pipelined_requests_are_answered_in_order() {
 
 #[tokio::test]
 async fn half_open_connections_are_closed_by_their_deadline_while_others_are_served() {
-    let server = running(Setup { limits: short(), ..Setup::default() }).await;
+    let idle_timeout = Duration::from_secs(15);
+    let limits = ConnectionLimits { idle_timeout, ..short() };
+    let server = running(Setup { limits, ..Setup::default() }).await;
     let begun = Instant::now();
     let mut silent = Vec::new();
     let mut halfway = Vec::new();
@@ -122,8 +124,7 @@ async fn half_open_connections_are_closed_by_their_deadline_while_others_are_ser
     for client in &mut silent {
         assert!(client.is_closed().await);
     }
-    assert!(begun.elapsed() >= Duration::from_millis(1500));
-    assert!(begun.elapsed() < Duration::from_secs(10));
+    assert!(begun.elapsed() < idle_timeout, "a connection that was never used had the deadline of idle ones");
 }
 
 #[tokio::test]
@@ -210,20 +211,6 @@ async fn heads_over_their_limits_get_a_431() {
 }
 
 #[tokio::test]
-async fn connections_over_the_limit_wait_for_a_place() {
-    let limits = ConnectionLimits { connections: 2, ..ConnectionLimits::default() };
-    let server = running(Setup { limits, ..Setup::default() }).await;
-    let mut first = server.client().await;
-    let mut second = server.client().await;
-    assert_eq!((first.call(ZONES).await.status, second.call(ZONES).await.status), (200, 200));
-    let mut third = server.client().await;
-    third.send(ZONES).await;
-    assert!(timeout(Duration::from_millis(200), third.answer()).await.is_err(), "served over the limit");
-    drop(first);
-    assert_eq!(third.answer().await.map(|answer| answer.status), Some(200));
-}
-
-#[tokio::test]
 async fn an_offer_to_upgrade_is_answered_as_if_it_was_not_made() {
     let server = running(Setup::default()).await;
     let mut client = server.client().await;
@@ -238,7 +225,7 @@ async fn an_offer_to_upgrade_is_answered_as_if_it_was_not_made() {
 }
 
 /// A router whose one answer waits until it is told.
-fn waiting() -> (Router, oneshot::Receiver<()>, oneshot::Sender<()>) {
+pub(crate) fn waiting() -> (Router, oneshot::Receiver<()>, oneshot::Sender<()>) {
     let (begin, begun) = oneshot::channel();
     let (finish, finished) = oneshot::channel();
     let once = std::sync::Arc::new(std::sync::Mutex::new(Some((begin, finished))));

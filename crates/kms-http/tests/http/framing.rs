@@ -30,6 +30,31 @@ async fn ambiguous_bodies_are_refused_and_the_connection_closed() {
 }
 
 #[tokio::test]
+async fn a_request_names_one_host() {
+    let server = running(Setup::default()).await;
+    let mut client = server.client().await;
+    let twice = b"GET /v2/zone HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n";
+    let answer = client.call(twice).await;
+    assert_eq!(answer.json()["detail"], "the request has more than one Host header");
+    assert!(client.answer().await.is_none(), "the connection is closed");
+}
+
+#[tokio::test]
+async fn a_fragment_in_the_target_is_refused_and_the_connection_closed() {
+    let server = running(Setup::default()).await;
+    // Signed as it would be verified if the fragment were dropped.
+    let signed = ACME.authorization("GET", "/v2/kms-key", b"", crate::zone::NOW + 600);
+    for target in ["/v2/kms-key#a", "/v2/kms-key#", "/v2/kms-key#?a=b", "/v2/kms-key?#"] {
+        let mut client = server.client().await;
+        let request = format!("GET {target} HTTP/1.1\r\nHost: a\r\nAuthorization: {signed}\r\n\r\n");
+        let answer = client.call(request.as_bytes()).await;
+        assert_eq!(answer.status, 400, "{target}");
+        assert_eq!(answer.json()["detail"], "the request target must be a path", "{target}");
+        assert!(client.is_closed().await, "{target}");
+    }
+}
+
+#[tokio::test]
 async fn a_body_is_not_the_next_request() {
     let server = running(Setup::default()).await;
     let mut client = server.client().await;

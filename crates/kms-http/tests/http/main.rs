@@ -6,6 +6,7 @@ mod answers;
 mod client;
 mod connections;
 mod framing;
+mod full_house;
 mod fuzz;
 mod logs;
 mod operation_faults;

@@ -1,7 +1,7 @@
 //! Those who are not who they should be, or send what nobody should.
 
 use crate::logs::expect_line;
-use crate::raw::{Raw, hello};
+use crate::raw::{Raw, hello, impostor};
 use crate::zone::{LONG, Plan, Told, Zone};
 use kms_link::{LinkLimits, PeerConfig, certificate_fingerprint};
 use kms_service::MAX_FRAME_LEN;
@@ -20,7 +20,8 @@ async fn an_unknown_certificate_is_refused_and_logged() {
     let mut a = a.start(vec![real.as_peer()]);
     let fingerprint = certificate_fingerprint(stranger.identity.certificate());
     let mut stranger = stranger.start(vec![a_peer]);
-    stranger.expect_down("zone-a").await;
+    let why = stranger.expect_down("zone-a").await;
+    assert!(why.contains("alert"), "{why}");
     expect_line(&["peer-refused", &fingerprint, "WARN"]).await;
     nothing_but_downs(&mut a).await;
     nothing_but_downs(&mut stranger).await;
@@ -43,6 +44,27 @@ async fn a_server_with_an_unknown_certificate_is_refused_and_logged() {
     nothing_but_downs(&mut a).await;
     a.stop().await;
     impostor.stop().await;
+}
+
+/// Certificates are public: whoever shows one must have its key.
+#[tokio::test]
+async fn a_listed_certificate_without_its_key_is_refused_either_way() {
+    let (a, b, thief) = (Plan::new("zone-a").await, Plan::new("zone-b").await, Plan::new("zone-b").await);
+    let impostor = impostor(&b.identity, &thief.identity).await;
+    let mut a = a.start(vec![PeerConfig { address: impostor.to_string(), ..b.as_peer() }]);
+    let why = a.expect_down("zone-b").await;
+    assert!(why.contains("BadSignature"), "{why}");
+
+    let mut raw = Raw::dial_with_stolen(a.address, &b.identity, &thief.identity).await.unwrap();
+    raw.send(&hello(1, "zone-b", "zone-a")).await;
+    raw.expect_closed().await;
+    expect_line(&["peer-refused", "remote=", "BadSignature"]).await;
+    nothing_but_downs(&mut a).await;
+    // With the key it is let in: it was the key.
+    let mut raw = Raw::link(a.address, &b.identity, "zone-b", "zone-a").await;
+    raw.send(b"with its key").await;
+    assert_eq!(raw.receive().await.unwrap(), b"re:with its key");
+    a.stop().await;
 }
 
 #[tokio::test]

@@ -6,15 +6,17 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use tokio_rustls::rustls::crypto::ring::default_provider;
+use tokio_rustls::rustls::crypto::ring::sign::any_supported_type;
+use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio_rustls::rustls::{
-    ClientConfig, DigitallySignedStruct, Error, SignatureScheme, SupportedProtocolVersion, version,
+    ClientConfig, DigitallySignedStruct, Error, ServerConfig, SignatureScheme, SupportedProtocolVersion, version,
 };
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::zone::LONG;
 
@@ -33,13 +35,28 @@ impl Raw {
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(Believe));
         let config = match identity {
-            Some(identity) => {
-                let chain = parse_certificates(identity.certificates_pem().as_bytes()).unwrap();
-                let key = PrivateKeyDer::from_pem_slice(identity.expose_key_pem().as_bytes()).unwrap();
-                builder.with_client_auth_cert(chain, key).unwrap()
-            }
+            Some(identity) => builder.with_client_cert_resolver(certified(identity, identity)),
             None => builder.with_no_client_auth(),
         };
+        Self::connect(address, config).await
+    }
+
+    /// Dials `address` with the certificate of one and the private key of another.
+    pub(crate) async fn dial_with_stolen(
+        address: SocketAddr,
+        certificate: &TlsIdentity,
+        key: &TlsIdentity,
+    ) -> std::io::Result<Self> {
+        let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_protocol_versions(&[&version::TLS13])
+            .unwrap()
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Believe))
+            .with_client_cert_resolver(certified(certificate, key));
+        Self::connect(address, config).await
+    }
+
+    async fn connect(address: SocketAddr, config: ClientConfig) -> std::io::Result<Self> {
         let tcp = TcpStream::connect(address).await?;
         let name = ServerName::try_from("anything").unwrap();
         timeout(LONG, TlsConnector::from(Arc::new(config)).connect(name, tcp)).await.unwrap().map(Self)
@@ -83,6 +100,34 @@ impl Raw {
     pub(crate) async fn expect_closed(mut self) {
         while self.receive().await.is_some() {}
     }
+}
+
+/// A server that shows the certificate of one zone and has the private key of another.
+pub(crate) async fn impostor(certificate: &TlsIdentity, key: &TlsIdentity) -> SocketAddr {
+    let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_protocol_versions(&[&version::TLS13])
+        .unwrap()
+        .with_no_client_auth()
+        .with_cert_resolver(certified(certificate, key));
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((tcp, _)) = listener.accept().await {
+            if let Ok(mut stream) = acceptor.accept(tcp).await {
+                let _ = stream.write_all(b"\0\0\0\x0f").await;
+                let _ = stream.write_all(&hello(1, "zone-b", "zone-a")).await;
+                let _ = stream.read(&mut [0; 64]).await;
+            }
+        }
+    });
+    address
+}
+
+fn certified(certificate: &TlsIdentity, key: &TlsIdentity) -> Arc<SingleCertAndKey> {
+    let chain = parse_certificates(certificate.certificates_pem().as_bytes()).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(key.expose_key_pem().as_bytes()).unwrap();
+    Arc::new(SingleCertAndKey::from(CertifiedKey::new(chain, any_supported_type(&key).unwrap())))
 }
 
 /// A hello as the protocol has it.

@@ -23,7 +23,7 @@ const WORTH_TELLING: Duration = Duration::from_secs(30);
 /// All that this zone's own keys need of replication.
 pub(super) struct Outbox {
     state: Mutex<State>,
-    /// Some of a link's window fits into its queue twice over; what does not fit is lost and tried again later.
+    /// How much may wait for one link: its window several times over. What does not fit is lost, and tried again later.
     queue: usize,
     /// There is work for the driver earlier than it knows.
     wake: Notify,

@@ -210,6 +210,20 @@ async fn faults_of_either_store_delay_and_lose_nothing() {
 }
 
 #[tokio::test]
+async fn a_change_of_unknown_outcome_is_told_once_it_is_known() {
+    let cluster = Cluster::running().await;
+    let geneva = &cluster.sites[GENEVA];
+    let id = geneva.create_everywhere("k1").await;
+    cluster.settled(GENEVA, id).await;
+    geneva.store.fail_next(Fault::UnknownApplied);
+    assert_eq!(geneva.change(id, Command::Disable).await.err(), Some(KmsError::OutcomeUnknown));
+    let key = geneva.change(id, Command::Disable).await.unwrap();
+    assert_eq!(key.revision().seq.get(), 4, "it was made the first time");
+    cluster.settled(GENEVA, id).await;
+    assert_eq!(cluster.sites[FRANKFURT].get(id).unwrap().origin_revision().get(), 4);
+}
+
+#[tokio::test]
 async fn the_clock_of_another_zone_moves_nothing_here() {
     let mut cluster = Cluster::new();
     cluster.sites[GENEVA].time = kms_testkit::FakeTime::at(crate::zone::START.plus_days(3_000));

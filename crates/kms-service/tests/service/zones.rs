@@ -150,12 +150,15 @@ async fn a_final_deletion_is_final_everywhere_and_frees_the_name() {
     cluster.until(frankfurt_has_room).await;
     assert_eq!(cluster.sites[ZURICH].decrypt(id, &made).unwrap(), b"x", "it does not know yet");
 
+    assert_eq!(behind_of(&cluster, GENEVA), 1, "and is still to be told");
+    assert!(cluster.sites[GENEVA].create("k1", Reach::SingleZone).await.is_ok(), "the deletion is done");
+
     // The origin remembers over a restart whom it has to tell.
     cluster.crash(GENEVA).await;
     cluster.until(|| cluster.sites[ZURICH].get(id).err() == Some(KmsError::KeyNotFound)).await;
     cluster.until(|| behind_of(&cluster, GENEVA) == 0).await;
-    for site in &cluster.sites {
-        site.create("k1", Reach::SingleZone).await.unwrap();
+    for number in [FRANKFURT, ZURICH] {
+        cluster.sites[number].create("k1", Reach::SingleZone).await.unwrap();
     }
     for number in [GENEVA, FRANKFURT, ZURICH] {
         cluster.crash(number).await;

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use crate::failure::Failure;
-use crate::private_files::{Guard, UnreadableSecret, read_secret, write_new_private_file};
+use crate::private_files::{Guard, UnfitSecret, UnreadableSecret, read_secret, write_new_private_file};
 
 /// The organisation that the lab's API key acts for.
 const ORGANISATION: &str = "dev";
@@ -29,7 +29,7 @@ pub(super) struct ApiKey {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ApiKeyFault {
     #[error(transparent)]
-    Unreadable(#[from] UnreadableSecret),
+    Unfit(UnfitSecret),
     #[error("{0} is not a file of `id` and `secret`: put it back, or remove it to get a new API key")]
     NotAnApiKey(PathBuf),
     #[error("{path}: {reason}")]
@@ -97,7 +97,10 @@ impl ApiKey {
     }
 
     fn read(path: &Path) -> Result<Self, ApiKeyFault> {
-        let content = read_secret(path, FILE_LIMIT, Guard::Owner)?;
+        let content = read_secret(path, FILE_LIMIT, Guard::Owner).map_err(|error| match error {
+            UnreadableSecret::NotOpened(source) => ApiKeyFault::Io { path: path.to_owned(), source },
+            UnreadableSecret::Unfit(unfit) => ApiKeyFault::Unfit(unfit),
+        })?;
         let not_an_api_key = || ApiKeyFault::NotAnApiKey(path.to_owned());
         let text = std::str::from_utf8(content.expose()).map_err(|_| not_an_api_key())?;
         // The parser's message would repeat the line, and with it the secret.

@@ -1,14 +1,13 @@
 //! The lab's data directory: one process at a time, and private to its owner.
 
-use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use kms_crypto::{Entropy, RootKey};
 use kms_types::ZoneName;
 
 use crate::config::StoreLocation;
+use crate::file_lock::{FileLock, LockFault};
 use crate::private_files::{create_private_directory, replace_private_file};
 use crate::root_key::{NewRootKeyError, RootKeyFault, RootKeySource, create_root_key_file};
 use crate::zone_identity::{ZoneIdentity, ZoneIdentityFault};
@@ -24,8 +23,8 @@ pub(super) enum DirectoryFault {
         "{root_key} is missing, but {remains} was made with it: put it back, or move {directory} away to begin anew"
     )]
     RootKeyMissing { root_key: PathBuf, remains: PathBuf, directory: PathBuf },
-    #[error(transparent)]
-    RootKey(#[from] RootKeyFault),
+    #[error("root key of {directory}: {fault}")]
+    RootKey { directory: PathBuf, fault: RootKeyFault },
     #[error(transparent)]
     NewRootKey(#[from] NewRootKeyError),
     #[error(transparent)]
@@ -35,7 +34,7 @@ pub(super) enum DirectoryFault {
 /// The directory, held until the process ends.
 pub(super) struct DataDirectory {
     path: PathBuf,
-    _lock: File,
+    _lock: FileLock,
 }
 
 /// One zone's part of the directory.
@@ -57,18 +56,10 @@ impl DataDirectory {
             create_private_directory(path).map_err(io_error(path))?;
         }
         let lock_path = path.join("lock");
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(&lock_path)
-            .map_err(io_error(&lock_path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(DirectoryFault::InUse(path.to_owned())),
-            Err(TryLockError::Error(error)) => return Err(io_error(&lock_path)(error)),
-        }
+        let lock = FileLock::take(&lock_path).map_err(|fault| match fault {
+            LockFault::InUse => DirectoryFault::InUse(path.to_owned()),
+            LockFault::Io(error) => io_error(&lock_path)(error),
+        })?;
         let directory = Self { path: path.to_owned(), _lock: lock };
         match std::fs::remove_file(directory.env_file()) {
             Ok(()) => {}
@@ -117,7 +108,9 @@ impl ZoneDirectory {
             .map_err(|source| DirectoryFault::Io { path: self.path.clone(), source })?;
         let root_key = self.path.join("root.key");
         if root_key.exists() {
-            return Ok(RootKeySource::File(root_key).load(&|_| None)?);
+            return RootKeySource::File(root_key)
+                .load(&|_| None)
+                .map_err(|fault| DirectoryFault::RootKey { directory: self.path.clone(), fault });
         }
         let mut entries =
             std::fs::read_dir(&self.path).map_err(|source| DirectoryFault::Io { path: self.path.clone(), source })?;

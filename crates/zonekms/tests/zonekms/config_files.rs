@@ -100,6 +100,44 @@ fn every_fault_is_reported_at_once_with_its_place() {
     assert!(!found.contains("hunter2"), "a secret in a report");
 }
 
+/// The secret itself where the name of its place belongs: the report says where that is, and not what.
+#[test]
+fn a_secret_in_the_wrong_field_is_not_repeated() {
+    const SECRET: &str = "hunter2-0123456789abcdefghijklmnopq";
+    let minimal = fs::read_to_string(repository("config/minimal.toml")).unwrap();
+    let (root_key, api_secret) = ("file = \"root.key\"", "secret-file = \"api-secret\"");
+    let tls =
+        |certificate: &str, key: &str| format!("{minimal}\n[tls]\ncertificate = \"{certificate}\"\nkey = \"{key}\"\n");
+    let pem = format!("-----BEGIN PRIVATE KEY-----\\n{SECRET}\\n-----END PRIVATE KEY-----");
+    let cases = [
+        minimal.replace(root_key, &format!("file = \"{SECRET}\"")),
+        minimal.replace(root_key, &format!("file = \"{}\"", SECRET.repeat(200))),
+        minimal.replace(root_key, &format!("environment = \"{SECRET}\"")),
+        minimal.replace(root_key, &format!("credential = \"{SECRET}\"")),
+        minimal.replace(api_secret, &format!("secret-file = \"{SECRET}\"")),
+        minimal.replace(api_secret, &format!("secret-file = \"/{SECRET}/x\"")),
+        minimal.replace(api_secret, &format!("secret-file = {SECRET}")),
+        minimal.replace(api_secret, &format!("secret-environment = \"{SECRET}\"")),
+        minimal.replace(api_secret, &format!("secret-credential = \"{SECRET}\"")),
+        tls("root.key", &pem),
+        tls(&pem, "root.key"),
+    ];
+    for config in cases {
+        assert_ne!(config, minimal);
+        let line = 1 + config.lines().position(|line| line.contains(SECRET)).unwrap();
+        let (directory, file) = place(&config);
+        for environment in [None, Some(directory.path())] {
+            let look_up = |name: &str| {
+                environment.filter(|_| name == "CREDENTIALS_DIRECTORY").map(|path| path.as_os_str().to_owned())
+            };
+            let Err(report) = load(&file, &look_up) else { panic!("accepted:\n{config}") };
+            let report = report.to_string();
+            assert!(!report.contains("hunter2"), "{report}");
+            assert!(report.contains(&format!("zonekms.toml:{line}:")), "line {line} in:\n{report}");
+        }
+    }
+}
+
 #[test]
 fn syntax_errors_have_places_too() {
     let report = report("zone = \"a\nlisten = [\n").to_string();

@@ -4,6 +4,7 @@
 mod api;
 mod config_files;
 mod dev;
+mod first_start;
 mod inspect;
 mod program;
 mod relay;

@@ -67,6 +67,18 @@ impl Server {
         }
     }
 
+    /// Reads the log up to the event that says where it serves, or to the end of a server that was refused.
+    pub(crate) fn serves(&mut self) -> Result<Value, String> {
+        let mut log = String::new();
+        loop {
+            let Ok(line) = self.log.recv() else { return Err(log) };
+            match serde_json::from_str::<Value>(&line) {
+                Ok(event) if event["message"] == "serving" => return Ok(event),
+                Ok(_) | Err(_) => log.push_str(&line),
+            }
+        }
+    }
+
     /// Reads the log to the end of a server that fails to start. An event with `message` says that it did not fail.
     pub(crate) fn end_without(&mut self, message: &str) -> String {
         let mut log = String::new();
