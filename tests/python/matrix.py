@@ -1,33 +1,42 @@
-"""Checks cells of the state matrix against a running server through the official client.
-Usage: matrix.py CELLS.json, a list of {"operation", "case", "state", "cell"}."""
+"""Checks cells of the state matrix against running zones through the official client.
+Usage: matrix.py CELLS.json, a list of {"place", "operation", "case", "state", "cell"}."""
 
 import base64
 import json
 import os
 import sys
+import time
 
 from exoscale.api.exceptions import ExoscaleAPIException
 
-from recorded import advance, b64, client
+from recorded import advance, b64, zone_clients
 
 SECRET = b64(b"attack at dawn")
+ORIGIN, OTHER, THIRD = "ch-gva-2", "ch-dk-2", "de-fra-1"
 
 
 class Cell:
-    def __init__(self, c, number, description, helper, default):
+    def __init__(self, zones, number, description, helpers, default):
         self.operation, self.case = description["operation"], description["case"]
         self.state, self.expected = description["state"], description["cell"]
-        self.c, self.helper = c, helper
-        self.title = f"{self.operation} ({self.case}) on {self.state}: {self.expected}"
+        self.is_replica = description["place"] == "replica"
+        zone = OTHER if self.is_replica else ORIGIN
+        # The zone under test, and the one where the key is made: the same unless that is a replica.
+        self.c, self.origin, self.helper = zones[zone], zones[ORIGIN], helpers[zone]
+        self.title = f"{self.operation} ({self.case}) on {description['place']} {self.state}: {self.expected}"
+        if self.expected == "Not on Replica" and self.operation == "rotate":
+            # The API's documents spell this title in two ways.
+            self.expected = "Not on a Replica"
         if self.state == "default":
             self.key = default
         else:
-            self.key = c.create_kms_key(name=f"cell {number}", multi_zone="multi-zone" in self.case)["id"]
+            multi_zone = self.is_replica or "multi-zone" in self.case
+            self.key = self.origin.create_kms_key(name=f"cell {number}", multi_zone=multi_zone)["id"]
         self.arrange()
 
     def arrange(self):
         """What is special about the case, while the key is still enabled."""
-        c, key = self.c, self.key
+        c, key = self.origin, self.key
         self.ciphertext = c.encrypt(id=key, plaintext=SECRET)["ciphertext"]
         if self.case == "10 manual rotations before" and self.state != "default":
             for _ in range(10):
@@ -40,15 +49,29 @@ class Cell:
             raw = bytearray(base64.b64decode(self.ciphertext))
             raw[17:21] = (4711).to_bytes(4, "big")
             self.ciphertext = b64(bytes(raw))
+        if self.is_replica or (self.case.endswith("zone has it") and self.state != "default"):
+            c.replicate_kms_key(id=key, zone=OTHER)
 
     def enter(self):
         """Brings the key into its state."""
         if self.state == "disabled":
+            self.settle()
             self.c.disable_kms_key(id=self.key)
         elif self.state == "pending-deletion":
-            self.c.schedule_kms_key_deletion(id=self.key, delay_days=30)
+            self.origin.schedule_kms_key_deletion(id=self.key, delay_days=30)
         elif self.state == "gone":
-            self.c.schedule_kms_key_deletion(id=self.key, delay_days=7)
+            self.origin.schedule_kms_key_deletion(id=self.key, delay_days=7)
+
+    def settle(self):
+        """Waits until the replicas have what the origin has."""
+        end = time.monotonic() + 30
+        while True:
+            seen = self.origin.get_kms_key(id=self.key)
+            marks = [status["last-applied-watermark"] for status in seen["replicas-status"]]
+            if all(mark == seen["revision"]["seq"] for mark in marks):
+                return
+            assert time.monotonic() < end, f"{self.title}: not at rest: {seen}"
+            time.sleep(0.02)
 
     def late_arrange(self):
         """The default key is one for all cells: what uses it up comes last."""
@@ -62,7 +85,11 @@ class Cell:
 
     def act(self):
         c, key, operation = self.c, self.key, self.operation
-        zone = "ch-gva-2" if self.case.endswith("origin zone") else "ch-dk-2"
+        zone = OTHER
+        if self.case.endswith("origin zone"):
+            zone = ORIGIN
+        elif self.is_replica and self.case.endswith("new zone"):
+            zone = THIRD
         if operation == "enable":
             return c.enable_kms_key(id=key)
         if operation == "disable":
@@ -126,8 +153,11 @@ class Cell:
 
 
 def look(c, key):
+    """The key as this zone has it, without how far its replicas are."""
     try:
-        return c.get_kms_key(id=key)
+        seen = c.get_kms_key(id=key)
+        seen.pop("replicas-status")
+        return seen
     except ExoscaleAPIException as error:
         assert error.response.status_code == 404, error
         return None
@@ -156,14 +186,16 @@ def changed(title, before, after, status, effects):
         assert after[member] == before[member], f"{title}: {member}"
 
 
-def requests_of_users(c, cells, default):
-    helper = c.create_kms_key(name="helper")["id"]
+def requests_of_users(zones, cells, default):
+    helpers = {zone: c.create_kms_key(name="helper")["id"] for zone, c in zones.items()}
     # Cells that wear the default key out come after those that need it fresh.
     wear = {"an older version": 1, "10 manual rotations before": 2}
     cells = sorted(cells, key=lambda cell: wear.get(cell["case"], 0))
-    arranged = [Cell(c, number, cell, helper, default) for number, cell in enumerate(cells)]
+    arranged = [Cell(zones, number, cell, helpers, default) for number, cell in enumerate(cells)]
     for cell in arranged:
         cell.enter()
+    for cell in arranged:
+        cell.settle()
     advance("7d")
     for cell in arranged:
         cell.late_arrange()
@@ -215,14 +247,16 @@ def work_of_time(c, cells, default):
 def main():
     with open(sys.argv[1], encoding="utf-8") as file:
         cells = json.load(file)
-    c = client()
+    zones = zone_clients()
+    c = zones[ORIGIN]
     [default] = [entry["id"] for entry in c.list_kms_keys()["kms-keys"] if entry["name"] == "default-key"]
     of_time = [cell for cell in cells if cell["operation"] == "time"]
     of_users = [cell for cell in cells if cell["operation"] != "time"]
-    requests_of_users(c, of_users, default)
+    requests_of_users(zones, of_users, default)
     work_of_time(c, of_time, default)
-    print(f"{len(of_users)} cells of requests and {len(of_time)} cells of time hold")
+    of_replicas = sum(cell["place"] == "replica" for cell in of_users)
+    print(f"{len(of_users)} cells of requests ({of_replicas} on replicas) and {len(of_time)} cells of time hold")
 
 
-assert os.environ["EXOSCALE_ZONE"] == "ch-gva-2", "the matrix takes ch-gva-2 for the origin"
+assert os.environ["EXOSCALE_ZONE"] == ORIGIN, "the matrix takes ch-gva-2 for the origin"
 main()

@@ -140,6 +140,12 @@ def client():
     )
 
 
+def zone_clients():
+    """A client of every zone, by the zone's name."""
+    key, secret = os.environ["EXOSCALE_API_KEY"], os.environ["EXOSCALE_API_SECRET"]
+    return {zone["name"]: Client(key, secret, url=zone["api-endpoint"]) for zone in client().list_zones()["zones"]}
+
+
 def advance(by):
     """Moves the lab clock."""
     with requests.sessions.Session() as session:

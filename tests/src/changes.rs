@@ -143,6 +143,7 @@ struct Entry {
 pub struct Ledger {
     prefix: String,
     names: u64,
+    most_keys: usize,
     entries: Vec<Entry>,
     /// Changes answered with 200 so far.
     pub answers: u64,
@@ -152,7 +153,23 @@ impl Ledger {
     /// An empty ledger; `prefix` keeps the key names of several workers apart.
     #[must_use]
     pub fn new(prefix: &str) -> Self {
-        Self { prefix: prefix.to_owned(), names: 0, entries: Vec::new(), answers: 0 }
+        Self { prefix: prefix.to_owned(), names: 0, most_keys: KEYS, entries: Vec::new(), answers: 0 }
+    }
+
+    /// A ledger of keys that are there already, by the bodies of their `get`; their names begin with `prefix` and a dash.
+    /// No others are made.
+    #[must_use]
+    pub fn of_keys(prefix: &str, keys: &[Value]) -> Self {
+        let text = |key: &Value, member: &str| key[member].as_str().expect("a key has an id and a name").to_owned();
+        let entry = |key: &Value| Entry {
+            name: text(key, "name"),
+            answered: Some((text(key, "id"), View::of(key))),
+            asked: None,
+            body: None,
+            secrets: Vec::new(),
+        };
+        let entries: Vec<Entry> = keys.iter().map(entry).collect();
+        Self { most_keys: entries.len(), entries, ..Self::new(prefix) }
     }
 }
 
@@ -178,8 +195,11 @@ fn step(
     choices: &mut Choices,
     answered: &(dyn Fn() + Sync),
 ) -> std::io::Result<()> {
-    let known = ledger.lock().expect("no worker panicked").entries.len();
-    let index = if known < KEYS && (known == 0 || choices.below(6) == 0) {
+    let (known, most) = {
+        let ledger = ledger.lock().expect("no worker panicked");
+        (ledger.entries.len(), ledger.most_keys)
+    };
+    let index = if known < most && (known == 0 || choices.below(6) == 0) {
         create(client, ledger, answered)?
     } else {
         let index = usize::try_from(choices.below(known as u64)).expect("an index");
@@ -253,8 +273,10 @@ fn remember(client: &mut Client, ledger: &Mutex<Ledger>, index: usize, choices: 
     }
     if choices.below(3) == 0 {
         let answer = client.try_send("GET", &format!("/v2/kms-key/{id}"), b"")?;
-        answer.ok();
-        ledger.lock().expect("no worker panicked").entries[index].body = Some(answer.body);
+        // How far replicas are goes on changing by itself.
+        if answer.ok()["replicas"] == json!([]) {
+            ledger.lock().expect("no worker panicked").entries[index].body = Some(answer.body);
+        }
     }
     Ok(())
 }
@@ -272,6 +294,36 @@ impl Ledger {
     #[must_use]
     pub fn open_changes(&self) -> usize {
         self.entries.iter().filter(|entry| entry.answered.is_none() || entry.asked.is_some()).count()
+    }
+
+    /// The ids of all keys.
+    #[must_use]
+    pub fn ids(&self) -> Vec<String> {
+        self.entries.iter().filter_map(|entry| Some(entry.answered.as_ref()?.0.clone())).collect()
+    }
+
+    /// Checks, after [`Ledger::verify`] and when nothing is on its way between the zones any more, that another zone has the
+    /// same keys and opens every ciphertext. Gives how many ciphertexts were opened.
+    pub fn verify_replica(&self, origin: &mut Client, replica: &mut Client) -> usize {
+        let mut opened = 0;
+        for entry in &self.entries {
+            let (id, _) = entry.answered.as_ref().expect("verify has settled every key");
+            let path = format!("/v2/kms-key/{id}");
+            let (theirs, ours) = (replica.get(&path).ok(), origin.get(&path).ok());
+            for member in ["name", "material", "rotation", "created-at", "origin-zone", "multi-zone", "description"] {
+                assert_eq!(theirs[member], ours[member], "{member} of {} in another zone", entry.name);
+            }
+            if theirs["status"] == "disabled" {
+                replica.post_empty(&format!("{path}/enable")).ok();
+            }
+            for secret in &entry.secrets {
+                let answer = replica.decrypt(id, &secret.ciphertext);
+                let plaintext = unbase64(answer.ok()["plaintext"].as_str().expect("a plaintext"));
+                assert_eq!(plaintext, secret.plaintext, "a ciphertext of {} in another zone", entry.name);
+                opened += 1;
+            }
+        }
+        opened
     }
 
     /// Checks that the server has everything that was answered, that what was not answered is wholly there or wholly

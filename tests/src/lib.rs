@@ -1,6 +1,7 @@
 //! Harness of the black-box tests: real server processes ([`server`]), a client with control over every byte
 //! ([`client`]), a request signer that shares no code with the product ([`exo2`]), the official clients in pinned
-//! virtual environments ([`python`]), and changes whose outcome is known after a crash ([`changes`]).
+//! virtual environments ([`python`]), changes whose outcome is known after a crash ([`changes`]), and zones that are linked
+//! ([`zones`]), through a proxy that keeps a copy of every byte where a test wants one ([`relay`]).
 
 #![expect(clippy::disallowed_methods, reason = "black-box tests live in real time")]
 #![expect(
@@ -18,5 +19,7 @@ pub mod exo2;
 pub mod problem;
 pub mod python;
 pub mod random;
+pub mod relay;
 pub mod server;
 pub mod stop_flag;
+pub mod zones;

@@ -6,6 +6,7 @@
 
 mod answers;
 mod bad_requests;
+mod captured_link;
 mod crash;
 mod damage;
 mod data_key;
@@ -13,9 +14,11 @@ mod deadlines;
 mod disk_full;
 mod edges;
 mod fuzz;
+mod killed_zones;
 mod lab_clock;
 mod matrix;
 mod organisations;
+mod peer_listener;
 mod power_cut;
 mod promises;
 mod quirks;
@@ -25,6 +28,7 @@ mod request_table;
 mod sdk;
 mod signatures;
 mod tls;
+mod zones;
 
 use std::path::{Path, PathBuf};
 use zonekms_tests::python::{Sdk, Venv};
