@@ -29,9 +29,13 @@ lint:
     cargo fmt --all
     cargo clippy --workspace --all-targets --locked -- -D warnings
 
-# the criterion benches; `just bench seal` runs those whose name has "seal"
+# the benches of cryptography; `just bench seal` runs those whose name has "seal"
 bench *FILTER:
-    cargo bench -p zonekms-benches --locked -- {{FILTER}}
+    cargo bench -p zonekms-benches --bench crypto --locked -- {{FILTER}}
+
+# how fast keys reach other zones, over real links and stores; `just bench-zones 1000` for that many keys
+bench-zones *KEYS:
+    cargo bench -p zonekms-benches --bench replication --locked -- {{KEYS}}
 
 # the API documentation of our crates
 docs:

@@ -14,6 +14,7 @@ mod file_lock;
 mod inspect;
 mod keyring_file;
 mod logging;
+mod metrics;
 mod operations;
 mod private_files;
 mod process;

@@ -1,4 +1,4 @@
-//! The operations listener: liveness and readiness for the machine that watches this one, and the clock for its operator.
+//! The operations listener: health and figures for the machine that watches this one, and the clock for its operator.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,18 +10,20 @@ use axum::routing::{get, post};
 use kms_service::Kms;
 use serde_json::{Value, json};
 
+use crate::metrics;
 use crate::status::{Readiness, Status};
 
 /// `GET /healthz` answers 200 while the process runs; `GET /readyz` answers 200 while requests are served, and otherwise
-/// 503 with the reason; `GET /clock` shows each zone's time.
+/// 503 with the reason; `GET /clock` shows each zone's time; `GET /metrics` gives figures to Prometheus.
 ///
 /// `POST /clock/confirm` makes every zone believe a wall clock that jumped ahead. It can bring a deletion about, and nobody
 /// signs here: so it is there only where `address`, that of the listener, is this machine's own.
 pub(crate) fn router(status: Arc<Status>, address: IpAddr) -> Router {
-    let (ready, shown, confirmed) = (Arc::clone(&status), Arc::clone(&status), status);
+    let (ready, shown, measured, confirmed) = (Arc::clone(&status), Arc::clone(&status), Arc::clone(&status), status);
     let router = Router::new()
         .route("/healthz", get(async || answer(StatusCode::OK, &json!({"status": "live"}))))
         .route("/readyz", get(async move || readiness(&ready)))
+        .route("/metrics", get(async move || figures(&measured.zones())))
         .route("/clock", get(async move || clocks(&shown.zones())));
     if !address.is_loopback() {
         return router;
@@ -34,6 +36,10 @@ pub(crate) fn router(status: Arc<Status>, address: IpAddr) -> Router {
             clocks(&zones)
         }),
     )
+}
+
+fn figures(zones: &[Kms]) -> Response {
+    ([(header::CONTENT_TYPE, metrics::MEDIA_TYPE)], metrics::exposition(zones)).into_response()
 }
 
 fn clocks(zones: &[Kms]) -> Response {

@@ -75,6 +75,14 @@ fn shown(lab: SocketAddr) -> Value {
     serde_json::from_str(&shown).unwrap()
 }
 
+/// How many of Geneva's keys `target` has not confirmed, as `GET /metrics` shows.
+fn keys_behind(lab: SocketAddr, target: &str) -> String {
+    let (status, figures) = http(lab, "GET", "/metrics", "");
+    assert_eq!(status, 200, "{figures}");
+    let gauge = format!("zonekms_replication_keys_behind{{zone=\"{GENEVA}\",target=\"{target}\"}} ");
+    figures.lines().find_map(|line| line.strip_prefix(&gauge)).unwrap_or_else(|| panic!("{figures}")).to_owned()
+}
+
 /// "plaintext" in base64.
 const PLAINTEXT: &str = "cGxhaW50ZXh0";
 
@@ -108,8 +116,12 @@ fn a_key_reaches_all_zones_and_a_cut_link_catches_up() {
     assert_eq!(status, 400, "a version that the cut kept away");
     assert_eq!(zurich.on(&id, "decrypt", &json!({"ciphertext": after}))["plaintext"], PLAINTEXT);
 
+    assert_eq!(keys_behind(lab.lab, FRANKFURT), "1");
+    assert_eq!(keys_behind(lab.lab, ZURICH), "0");
+
     lab.clear_faults();
     lab.wait_for_all(&id);
+    assert_eq!(keys_behind(lab.lab, FRANKFURT), "0");
     for ciphertext in [&before, &after] {
         assert_eq!(frankfurt.on(&id, "decrypt", &json!({"ciphertext": ciphertext}))["plaintext"], PLAINTEXT);
     }
