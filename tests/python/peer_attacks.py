@@ -1,6 +1,6 @@
 """Knocks at a zone's peer listener with nothing but the standard library.
 Usage: peer_attacks.py HOST PORT ATTACK [CERTIFICATE KEY [FROM TO]]. Prints how it ended: "refused" when the other side ended
-the connection before it had sent one frame, "hello" when it answered a hello and then ended it."""
+the connection before it had sent one frame, "hello" when it had greeted this side and then ended it."""
 
 import socket
 import ssl
@@ -48,7 +48,9 @@ def outcome(stream):
         raise SystemExit(f"the connection is still open after {PATIENCE} s")
     except (ssl.SSLError, ConnectionError):
         pass
-    return "hello" if received else "refused"
+    # Who does not get as far as TLS may be told so in an alert.
+    is_alert = received[:1] == b"\x15" and len(received) <= 7
+    return "hello" if received and not is_alert else "refused"
 
 
 def attempt(stream, content):

@@ -335,8 +335,25 @@ impl Serve {
     /// Starts `zonekms serve --config` and waits until `operations` says that it is ready.
     #[must_use]
     pub fn start(program: &Path, config: &Path, address: SocketAddr, operations: SocketAddr) -> Self {
+        Self::start_with(program, config, address, operations, &[])
+    }
+
+    /// As [`Serve::start`], logging everything that the product and its libraries have to say.
+    #[must_use]
+    pub fn start_talkative(program: &Path, config: &Path, address: SocketAddr, operations: SocketAddr) -> Self {
+        Self::start_with(program, config, address, operations, &[("ZONEKMS_LOG", "trace")])
+    }
+
+    fn start_with(
+        program: &Path,
+        config: &Path,
+        address: SocketAddr,
+        operations: SocketAddr,
+        variables: &[(&str, &str)],
+    ) -> Self {
         let log = config.with_extension("log");
-        let mut process = Process::start(program, &["serve", "--config", &config.display().to_string()], &log);
+        let arguments = ["serve", "--config", &config.display().to_string()];
+        let mut process = Process::start_with(program, &arguments, &log, variables);
         let ready = wait_for(START_LIMIT, || {
             if let Some(status) = process.ends_within(Duration::ZERO) {
                 panic!("the server ended with {status}; log:\n{}", process.log());

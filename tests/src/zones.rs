@@ -42,7 +42,6 @@ pub struct ZonePlan<'a> {
     program: &'a Path,
     directory: &'a Path,
     zones: &'a [&'a str],
-    log_level: &'static str,
     limits: String,
     via: Vec<(&'a str, &'a str, SocketAddr)>,
 }
@@ -51,14 +50,7 @@ impl<'a> ZonePlan<'a> {
     /// These zones, each in a directory of its name in `directory`.
     #[must_use]
     pub fn new(program: &'a Path, directory: &'a Path, zones: &'a [&'a str]) -> Self {
-        Self { program, directory, zones, log_level: "info", limits: String::new(), via: Vec::new() }
-    }
-
-    /// Logging everything that the product and its libraries have to say.
-    #[must_use]
-    pub fn talkative(mut self) -> Self {
-        self.log_level = "trace";
-        self
+        Self { program, directory, zones, limits: String::new(), via: Vec::new() }
     }
 
     /// With `[limits]` lines such as `keys-per-organisation = 20`.
@@ -115,11 +107,11 @@ impl<'a> ZonePlan<'a> {
         }
         writeln!(
             text,
-            "[listen]\naddress = \"{address}\"\n[operations]\naddress = \"{operations}\"\n[log]\nlevel = \"{}\"\n\
+            "[listen]\naddress = \"{address}\"\n[operations]\naddress = \"{operations}\"\n\
              [store]\ndirectory = \"state/store\"\n[root-key]\nfile = \"root.key\"\n[limits]\n{}\n\
              [[organisation]]\nname = \"{ORGANISATION}\"\n[[organisation.api-key]]\nid = \"{}\"\nsecret = \"{}\"\n\
              [identity]\ndirectory = \"identity\"\n[peers]\nlisten = \"{peer_listener}\"",
-            self.log_level, self.limits, credential.id, credential.secret
+            self.limits, credential.id, credential.secret
         )?;
         for other in all.iter().filter(|other| other.zone != site.zone) {
             let block = fs::read_to_string(other.path("identity/peer.toml")).expect("an identity has a peer block");
@@ -143,6 +135,12 @@ impl Site {
     #[must_use]
     pub fn start(&self) -> Serve {
         Serve::start(&self.program, &self.config(), self.address, self.operations)
+    }
+
+    /// As [`Site::start`], logging everything that the product and its libraries have to say.
+    #[must_use]
+    pub fn start_talkative(&self) -> Serve {
+        Serve::start_talkative(&self.program, &self.config(), self.address, self.operations)
     }
 
     /// A client of this zone.

@@ -17,11 +17,11 @@ const ZONES: [&str; 2] = ["ch-gva-2", "ch-dk-2"];
 fn a_captured_link_shows_tls_records_and_the_log_no_secrets() {
     let directory = scratch_in_memory();
     let relays = [Relay::open(), Relay::open()];
-    let plan = ZonePlan::new(program(), directory.path(), &ZONES).talkative();
+    let plan = ZonePlan::new(program(), directory.path(), &ZONES);
     let sites = plan.via(ZONES[0], ZONES[1], &relays[0]).via(ZONES[1], ZONES[0], &relays[1]).set_up();
     relays[0].lead_to(sites[1].peer_listener);
     relays[1].lead_to(sites[0].peer_listener);
-    let running: Vec<Serve> = sites.iter().map(Site::start).collect();
+    let running: Vec<Serve> = sites.iter().map(Site::start_talkative).collect();
 
     let plaintext = b"canary plaintext of 32 bytes....";
     let mut known = vec![base64(plaintext).into_bytes(), plaintext.to_vec(), b"canary".to_vec()];

@@ -7,6 +7,7 @@
 mod answers;
 mod bad_requests;
 mod captured_link;
+mod convergence;
 mod crash;
 mod damage;
 mod data_key;
