@@ -115,7 +115,8 @@ impl<'a> ZonePlan<'a> {
         )?;
         for other in all.iter().filter(|other| other.zone != site.zone) {
             let block = fs::read_to_string(other.path("identity/peer.toml")).expect("an identity has a peer block");
-            let relayed = self.via.iter().find(|(from, to, _)| (*from, *to) == (site.zone.as_str(), other.zone.as_str()));
+            let relayed =
+                self.via.iter().find(|(from, to, _)| (*from, *to) == (site.zone.as_str(), other.zone.as_str()));
             let address = relayed.map_or(other.peer_listener, |(_, _, address)| *address);
             writeln!(text, "{}", block.replace("HOST:PORT", &address.to_string()))?;
         }

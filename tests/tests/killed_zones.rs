@@ -91,8 +91,9 @@ fn kill_each_in_turn(rounds: u64) {
 fn keys_of(site: &Site) -> Ledger {
     let mut client = site.client();
     let others: Vec<&str> = ZONES.into_iter().filter(|zone| *zone != site.zone).collect();
-    let keys: Vec<String> =
-        (0..KEYS).map(|number| site.create_replicated(&mut client, &format!("{}-{number}", site.zone), &others)).collect();
+    let keys: Vec<String> = (0..KEYS)
+        .map(|number| site.create_replicated(&mut client, &format!("{}-{number}", site.zone), &others))
+        .collect();
     let bodies: Vec<_> = keys.iter().map(|key| settled(&mut client, key)).collect();
     for body in &bodies {
         assert_eq!(body["replicas"].as_array().map(Vec::len), Some(2), "{body}");

@@ -16,7 +16,8 @@ fn every_cell_holds_on_running_zones() {
     let directory = scratch_in_memory();
     let plan = directory.path().join("cells.json");
     fs::write(&plan, json!(cells).to_string()).unwrap();
-    let dev = Dev::new(program(), directory.path()).zones(&["ch-gva-2", "ch-dk-2", "de-fra-1"]).default_key("default-key");
+    let dev =
+        Dev::new(program(), directory.path()).zones(&["ch-gva-2", "ch-dk-2", "de-fra-1"]).default_key("default-key");
     let server = dev.start();
     let figures = run(with_environment(venv(Sdk::V0_16_4).script("matrix.py").arg(&plan), &server), "PyPI");
     println!("{}; {left_out} cells left out", figures.trim());
@@ -38,7 +39,9 @@ fn cells(matrix: &str) -> (Vec<Value>, usize) {
             if *cell == "-" || (is_replica && (*state == "default" || row[1] == "time")) {
                 left_out += 1;
             } else {
-                cells.push(json!({ "place": row[0], "operation": row[1], "case": row[2], "state": state, "cell": cell }));
+                cells.push(
+                    json!({ "place": row[0], "operation": row[1], "case": row[2], "state": state, "cell": cell }),
+                );
             }
         }
     }

@@ -88,8 +88,9 @@ fn a_flood_keeps_nobody_out() {
 
     let before = attacked.log().len();
     let began = Instant::now();
-    let mut flood: Vec<TcpStream> =
-        (0..FLOOD).map(|_| TcpStream::connect(attacked.peer_listener).expect("the listener takes connections")).collect();
+    let mut flood: Vec<TcpStream> = (0..FLOOD)
+        .map(|_| TcpStream::connect(attacked.peer_listener).expect("the listener takes connections"))
+        .collect();
     let mut slowest = Duration::ZERO;
     for number in 0..20 {
         let asked = Instant::now();
