@@ -78,7 +78,9 @@ fn catch_up(count: usize) -> CaughtUp {
                 scope.spawn(move || {
                     let mut client = origin.client();
                     let numbers = (maker..count).step_by(4);
-                    numbers.map(|number| origin.create_replicated(&mut client, &format!("k{number}"), targets)).collect()
+                    numbers
+                        .map(|number| origin.create_replicated(&mut client, &format!("k{number}"), targets))
+                        .collect()
                 })
             })
             .collect();
