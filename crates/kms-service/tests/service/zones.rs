@@ -44,6 +44,24 @@ async fn a_replicated_key_works_in_every_zone_across_rotations() {
     assert_eq!(status.iter().map(|one| one.last_applied.get()).collect::<Vec<_>>(), [4, 4]);
 }
 
+/// The links' own TLS aside: what is said inside it is sealed to the target zone.
+#[tokio::test]
+async fn no_frame_shows_material_or_names() {
+    let cluster = Cluster::running().await;
+    let geneva = &cluster.sites[GENEVA];
+    let id = geneva.create_everywhere("a telling name").await;
+    geneva.change(id, Command::Rotate).await.unwrap();
+    cluster.settled(GENEVA, id).await;
+    let frames: Vec<u8> = cluster.requests.lock().unwrap().iter().flat_map(|request| request.frame.clone()).collect();
+    assert!(frames.windows(16).any(|window| window == id.as_bytes()), "frames name the key they are about");
+    let drawn: Vec<_> = geneva.entropy.given().into_iter().filter(|given| given.len() == 32).collect();
+    assert!(drawn.len() >= 2, "two versions of material were made");
+    let secrets = drawn.iter().flat_map(|given| given.windows(16)).chain([&b"a telling name"[..]]);
+    for secret in secrets {
+        assert!(!frames.windows(secret.len()).any(|window| window == secret), "{secret:?}");
+    }
+}
+
 #[tokio::test]
 async fn each_zone_enables_and_disables_for_itself() {
     let cluster = Cluster::running().await;
