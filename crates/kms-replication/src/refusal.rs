@@ -42,8 +42,9 @@ impl RefusalReason {
 
     pub(crate) const fn remedy(&self) -> Remedy {
         match self {
-            Self::Busy | Self::Failed(_) => Remedy::Repeat,
-            Self::NameTaken | Self::QuotaReached | Self::NotOrigin | Self::Deleted | Self::Malformed => Remedy::Wait,
+            // A tombstone on its way may free the name or the place: the pauses grow, but they begin short.
+            Self::Busy | Self::NameTaken | Self::QuotaReached | Self::Failed(_) => Remedy::Repeat,
+            Self::NotOrigin | Self::Deleted | Self::Malformed => Remedy::Wait,
         }
     }
 }

@@ -25,8 +25,8 @@ pub enum KmsError {
     /// The ciphertext does not open, for whatever reason: there is one error for all of them.
     #[error("the ciphertext could not be decrypted")]
     DecryptFailed,
-    /// The zone has no link to other zones.
-    #[error("this server has no link to other zones")]
+    /// The zone has no link to that zone.
+    #[error("this server has no link to that zone")]
     ReplicationUnavailable,
     /// The target is no zone known here, or the key's own.
     #[error("the target zone is not a zone this key can be replicated to")]

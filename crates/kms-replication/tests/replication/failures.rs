@@ -68,8 +68,8 @@ fn refusals() {
     let table = [
         (RefusalReason::Busy, true, "the target zone is busy"),
         (RefusalReason::Failed(text("disk full")), true, "the target zone failed: disk full"),
-        (RefusalReason::NameTaken, false, "the key's name is taken in the target zone"),
-        (RefusalReason::QuotaReached, false, "the key quota is reached in the target zone"),
+        (RefusalReason::NameTaken, true, "the key's name is taken in the target zone"),
+        (RefusalReason::QuotaReached, true, "the key quota is reached in the target zone"),
         (RefusalReason::NotOrigin, false, "a key with this id from another origin exists in the target zone"),
         (RefusalReason::Deleted, false, "the key is deleted for good in the target zone"),
         (RefusalReason::Malformed, false, "the target zone cannot read what it was sent"),
@@ -175,9 +175,9 @@ fn a_lost_connection_is_shown_for_what_is_behind_and_costs_no_pause() {
 fn a_connection_that_returns_ends_every_pause() {
     let mut origin = connected(1);
     change(&mut origin, 1, 1, at(0));
-    hear(&mut origin, &refused(1, 1, RefusalReason::QuotaReached), at(1));
+    hear(&mut origin, &refused(1, 1, RefusalReason::Malformed), at(1));
     assert!(pause_since(&origin, 1) >= SLOW_RETRY);
     actions(origin.link_down(&zone("b"), text("reset"), at(2)));
     assert_eq!(actions(origin.link_up(&zone("b"), at(3))), [ask("b", 1, 1)]);
-    assert_eq!(last_failure(&origin).unwrap().cause, FailureCause::Refused(RefusalReason::QuotaReached));
+    assert_eq!(last_failure(&origin).unwrap().cause, FailureCause::Refused(RefusalReason::Malformed));
 }

@@ -27,6 +27,8 @@ impl fmt::Display for Config {
         match &self.replication {
             Some(replication) => {
                 writeln!(f, "zones' door    {}", replication.listen)?;
+                let own = replication.identity.for_peers().hpke_public_key.fingerprint();
+                writeln!(f, "identity       HPKE key {own}")?;
                 for peer in &replication.peers {
                     let fingerprint = peer.identity.hpke_public_key.fingerprint();
                     let count = peer.identity.certificates.len();
