@@ -62,13 +62,14 @@ impl Dialler {
     ) -> Ended {
         let Lane { peer, limits, endpoint, .. } = &self.lane;
         let (sender, receiver) = FrameSender::channel(limits.outgoing_frames);
-        tracing::info!(event = "link-up", %peer, "linked to another zone");
+        // The endpoint says it to operators; here it stands among the details.
+        tracing::debug!(event = "link-up", %peer, "linked to another zone");
         endpoint.origin_up(peer, sender);
         let ended = tokio::select! {
             ended = self.lane.carry(stream, &Part::Origin, receiver) => ended,
             () = stop.cancelled() => Ended::Stopped,
         };
-        tracing::info!(event = "link-down", %peer, reason = %ended, "the link to another zone ended");
+        tracing::debug!(event = "link-down", %peer, reason = %ended, "the link to another zone ended");
         endpoint.origin_down(peer, &ended.to_string());
         ended
     }

@@ -218,7 +218,7 @@ impl Directory {
         })
     }
 
-    /// Takes in a key found in the store at start-up. False when its id is there already.
+    /// Takes in a key that the store has. False when its id is there already.
     pub(crate) fn load(&self, snapshot: Snapshot) -> bool {
         let key = Arc::clone(snapshot.key());
         if self.keys.pin().contains_key(&key.id()) {

@@ -79,7 +79,7 @@ words! {
 const LOG_VARIABLE: &str = "ZONEKMS_LOG";
 
 /// The crates whose events the level is about; those of libraries are written from `warn` up.
-const OWN_CRATES: [&str; 5] = ["zonekms", "kms_http", "kms_service", "kms_storage", "kms_lifecycle"];
+const OWN_CRATES: [&str; 5] = ["zonekms", "kms_http", "kms_link", "kms_service", "kms_storage"];
 
 /// The content of [`LOG_VARIABLE`], if it is set.
 pub(crate) fn override_filter(environment: Environment<'_>) -> Option<String> {
@@ -135,6 +135,23 @@ mod tests {
         }
         let refusal = "xml".parse::<LogFormat>();
         assert_eq!(refusal, Err("must be one of \"text\", \"json\"".to_owned()));
+    }
+
+    #[test]
+    fn the_level_is_about_every_crate_of_ours_that_logs() {
+        let crates = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).unwrap();
+        let logging = crates.map(|entry| entry.unwrap().path()).filter(|path| {
+            std::fs::read_to_string(path.join("Cargo.toml"))
+                .unwrap()
+                .lines()
+                .any(|line| line == "tracing.workspace = true")
+        });
+        let mut names: Vec<String> =
+            logging.map(|path| path.file_name().unwrap().to_str().unwrap().replace('-', "_")).collect();
+        names.sort();
+        let mut listed = OWN_CRATES;
+        listed.sort_unstable();
+        assert_eq!(names, listed);
     }
 
     #[test]

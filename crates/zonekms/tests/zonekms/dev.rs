@@ -123,8 +123,8 @@ fn a_second_lab_on_the_same_directory_is_refused() {
 #[test]
 fn a_port_in_use_is_named() {
     let scratch = tempfile::tempdir().unwrap();
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let holder = TcpListener::bind(taken).unwrap();
+    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = holder.local_addr().unwrap();
     let output = run(&["dev", "--data-dir", scratch.path().to_str().unwrap(), "--listen", &taken.to_string()]);
     let expected =
         format!("zonekms: port {} of 127.0.0.1 is in use: end what listens there, or change --listen\n", taken.port());
