@@ -19,6 +19,7 @@ mod envelope;
 mod keyring;
 mod mac;
 mod material;
+mod nonce_pool;
 mod record;
 mod root;
 mod secret;

@@ -2,7 +2,7 @@
 
 use crate::aead::Backend;
 use crate::context::{EncryptionContext, associated_data};
-use crate::entropy::{Entropy, EntropyError, public_bytes};
+use crate::entropy::{Entropy, EntropyError, message_nonce};
 use crate::envelope::{Ciphertext, HEADER_LEN, Header, MalformedCiphertext, OVERHEAD};
 use crate::mac::MacKey;
 use crate::secret::{Secret, SecretBytes};
@@ -95,7 +95,7 @@ impl KeyMaterial {
         entropy: &dyn Entropy,
     ) -> Result<Vec<u8>, EntropyError> {
         assert!(plaintext.len() as u64 <= MAX_PLAINTEXT_LEN, "a plaintext has at most 64 GiB");
-        let header = Header::new(key_id, version, public_bytes(entropy)?);
+        let header = Header::new(key_id, version, message_nonce(entropy)?);
         let header_bytes = header.to_bytes();
         let associated_data = associated_data(&header_bytes, context);
         let mut out = Vec::with_capacity(plaintext.len() + OVERHEAD);
