@@ -28,7 +28,6 @@ struct Manifest {
 
 struct Epoch {
     id: EpochId,
-    secret: Secret<32>,
     key: XaesKey,
 }
 
@@ -76,7 +75,7 @@ impl Keyring {
             store_id: public_bytes(entropy)?,
             manifest: Manifest::new(Secret::random(entropy)?),
             older: Vec::new(),
-            current: Epoch::new(EpochId::FIRST, Secret::random(entropy)?),
+            current: Epoch::generate(EpochId::FIRST, entropy)?,
         })
     }
 
@@ -109,7 +108,7 @@ impl Keyring {
     ///
     /// When the source of randomness fails; the keyring is then unchanged.
     pub fn add_epoch(&mut self, entropy: &dyn Entropy) -> Result<EpochId, EntropyError> {
-        let next = Epoch::new(self.current.id.next(), Secret::random(entropy)?);
+        let next = Epoch::generate(self.current.id.next(), entropy)?;
         self.older.push(std::mem::replace(&mut self.current, next));
         Ok(self.current.id)
     }
@@ -186,11 +185,11 @@ impl Keyring {
         out.extend_from_slice(self.manifest.secret.expose());
         for epoch in self.all_epochs() {
             out.extend_from_slice(&epoch.id.get().to_be_bytes());
-            out.extend_from_slice(epoch.secret.expose());
+            out.extend_from_slice(epoch.key.expose_key());
         }
         let tag = root
             .xaes()
-            .seal(Backend::RECORDS, &nonce, &associated_data, &mut out[HEADER_LEN..])
+            .seal(Backend::fastest(BODY_START_LEN + epochs_len), &nonce, &associated_data, &mut out[HEADER_LEN..])
             .expect("a keyring is far shorter than 64 GiB");
         out.extend_from_slice(tag.as_bytes());
         Ok(out)
@@ -219,7 +218,7 @@ impl Keyring {
         let mut plaintext = SecretBytes::copy_from(body);
         let associated_data = associated_data(&bytes[..HEADER_LEN]);
         root.xaes()
-            .open(Backend::RECORDS, nonce, &associated_data, plaintext.expose_mut(), &GcmTag::new(*tag))
+            .open(Backend::fastest(body.len()), nonce, &associated_data, plaintext.expose_mut(), &GcmTag::new(*tag))
             .map_err(|_| UnwrapError::Damaged)?;
         Self::from_body(plaintext.expose()).ok_or(UnwrapError::Damaged)
     }
@@ -252,15 +251,14 @@ impl Manifest {
 }
 
 impl Epoch {
-    fn new(id: EpochId, secret: Secret<32>) -> Self {
-        let key = XaesKey::new(secret.expose());
-        Self { id, secret, key }
+    fn generate(id: EpochId, entropy: &dyn Entropy) -> Result<Self, EntropyError> {
+        Ok(Self { id, key: XaesKey::fill_with(|bytes| entropy.fill(bytes))? })
     }
 
     fn parse(bytes: &[u8; EPOCH_LEN]) -> Option<Self> {
         let (id, rest) = bytes.split_first_chunk()?;
         let (secret, _) = rest.split_first_chunk()?;
-        Some(Self::new(EpochId::from_be_bytes(*id)?, Secret::copy_from(secret)))
+        Some(Self { id: EpochId::from_be_bytes(*id)?, key: XaesKey::new(secret) })
     }
 }
 

@@ -4,34 +4,47 @@
 //! CMAC-AES256 as its function; the last 12 are the GCM nonce. See <https://c2sp.org/XAES-256-GCM>.
 
 use crate::aead::{AeadError, Backend, GcmNonce, GcmTag};
+use crate::arena::Slot;
 use crate::secret::wipe;
-use crate::stack::with_wiped_stack;
+use crate::stack::{with_wiped_shallow_stack, with_wiped_stack};
 use aes::Aes256Enc;
 use aes::cipher::{Array, BlockCipherEncrypt, KeyInit};
+use kms_aesni::{AesNi, Schedule};
 
 /// Length of an XAES nonce in bytes.
 pub const XAES_NONCE_LEN: usize = 24;
 
-/// A 32-byte XAES root, ready for use: its AES key schedule and the CMAC subkey K1. Boxed and wiped when dropped.
-pub struct XaesKey(Box<Root>);
-
-struct Root {
-    block: Aes256Enc,
-    k1: [u8; 16],
-}
+/// A 32-byte XAES root, ready for use: its AES key schedule, which begins with the key itself, and the CMAC subkey K1. In locked
+/// memory, and wiped when dropped.
+///
+/// Without AES instructions only key and subkey are kept, and the schedule is made anew for every message.
+pub struct XaesKey(Slot);
 
 impl XaesKey {
-    /// Prepares the root `key`.
+    /// Prepares a copy of the root `key`, which is the caller's to wipe.
     #[must_use]
     pub fn new(key: &[u8; 32]) -> Self {
-        with_wiped_stack(|| {
-            let block = Aes256Enc::new(key.into());
-            let mut l = Array([0; 16]);
-            block.encrypt_block(&mut l);
-            let k1 = doubled(u128::from_be_bytes(l.0)).to_be_bytes();
-            wipe(&mut l);
-            Self(Box::new(Root { block, k1 }))
-        })
+        let mut root = Self(Slot::new());
+        root.key_mut().copy_from_slice(key);
+        root.prepare();
+        root
+    }
+
+    /// Prepares the root that `fill` writes where it will stay.
+    ///
+    /// # Errors
+    ///
+    /// The error of `fill`; what it had written is wiped.
+    pub(crate) fn fill_with<E>(fill: impl FnOnce(&mut [u8; 32]) -> Result<(), E>) -> Result<Self, E> {
+        let mut root = Self(Slot::new());
+        fill(root.key_mut())?;
+        root.prepare();
+        Ok(root)
+    }
+
+    /// The root key itself.
+    pub(crate) fn expose_key(&self) -> &[u8; 32] {
+        self.0.bytes().first_chunk().expect("a slot is longer than a key")
     }
 
     /// Encrypts `buffer` in place and returns the tag. `nonce` is random; it must not repeat under one root.
@@ -46,7 +59,7 @@ impl XaesKey {
         associated_data: &[u8],
         buffer: &mut [u8],
     ) -> Result<GcmTag, AeadError> {
-        with_wiped_stack(|| {
+        cleaning_up_after(backend, || {
             let message = self.derive(nonce);
             backend.seal(&message.key, message.nonce, associated_data, buffer)
         })
@@ -65,45 +78,92 @@ impl XaesKey {
         buffer: &mut [u8],
         tag: &GcmTag,
     ) -> Result<(), AeadError> {
-        with_wiped_stack(|| {
+        cleaning_up_after(backend, || {
             let message = self.derive(nonce);
             backend.open(&message.key, message.nonce, associated_data, buffer, tag)
         })
     }
 
+    fn key_mut(&mut self) -> &mut [u8; 32] {
+        self.0.bytes_mut().first_chunk_mut().expect("a slot is longer than a key")
+    }
+
+    /// Makes, of the key in the slot, what else belongs there.
+    fn prepare(&mut self) {
+        with_wiped_stack(|| {
+            if let Some(cpu) = AesNi::detect() {
+                let mut key = *self.expose_key();
+                cpu.expand(&key, self.schedule_mut());
+                wipe(&mut key);
+            }
+            // K1 is the doubled encryption of zero (NIST SP 800-38B section 6.1).
+            let mut blocks = [[0; 16]; 2];
+            self.encrypt(&mut blocks);
+            let mut k1 = doubled(u128::from_be_bytes(blocks[0])).to_be_bytes();
+            self.k1_mut().copy_from_slice(&k1);
+            wipe(&mut k1);
+            wipe(blocks.as_flattened_mut());
+        });
+    }
+
     /// Kx = CMAC(K, M1) || CMAC(K, M2), where Mi = 00 i 58 00 || N[..12]. Mi is one whole block, so its CMAC is a single
     /// block encryption of Mi ^ K1.
     fn derive(&self, nonce: &[u8; XAES_NONCE_LEN]) -> MessageKey {
-        let mut blocks = [Array([0; 16]); 2];
-        for (counter, block) in (1..).zip(&mut blocks) {
+        let k1 = u128::from_le_bytes(*self.k1());
+        let mut key = [[0; 16]; 2];
+        for (counter, block) in (1..).zip(&mut key) {
             block[..4].copy_from_slice(&[0, counter, b'X', 0]);
             block[4..].copy_from_slice(&nonce[..12]);
-            for (byte, mask) in block.iter_mut().zip(&self.0.k1) {
-                *byte ^= mask;
-            }
+            *block = (u128::from_le_bytes(*block) ^ k1).to_le_bytes();
         }
-        // One by one: `encrypt_blocks` spills every round key, unpacked, to the stack, and wiping that costs what it saves.
-        for block in &mut blocks {
-            self.0.block.encrypt_block(block);
-        }
+        self.encrypt(&mut key);
         let mut message = MessageKey { key: [0; 32], nonce: GcmNonce::new([0; 12]) };
-        for (half, block) in message.key.chunks_exact_mut(16).zip(&mut blocks) {
-            half.copy_from_slice(block);
-            wipe(block);
-        }
+        message.key.copy_from_slice(key.as_flattened());
+        wipe(key.as_flattened_mut());
         let mut gcm_nonce = [0; 12];
         gcm_nonce.copy_from_slice(&nonce[12..]);
         message.nonce = GcmNonce::new(gcm_nonce);
         message
     }
-}
 
-impl Drop for Root {
-    fn drop(&mut self) {
-        // The key schedule wipes itself (feature `zeroize` of `aes`).
-        wipe(&mut self.k1);
+    fn encrypt(&self, blocks: &mut [[u8; 16]; 2]) {
+        if let Some(cpu) = AesNi::detect() {
+            cpu.encrypt_blocks(self.schedule(), blocks);
+        } else {
+            let cipher = Aes256Enc::new(self.expose_key().into());
+            for block in blocks {
+                cipher.encrypt_block(Array::cast_from_core_mut(block));
+            }
+        }
+    }
+
+    fn schedule(&self) -> &Schedule {
+        self.0.bytes().first_chunk().expect("a slot is longer than a schedule")
+    }
+
+    fn schedule_mut(&mut self) -> &mut Schedule {
+        self.0.bytes_mut().first_chunk_mut().expect("a slot is longer than a schedule")
+    }
+
+    fn k1(&self) -> &[u8; 16] {
+        self.0.bytes().last_chunk().expect("a slot is longer than a block")
+    }
+
+    fn k1_mut(&mut self) -> &mut [u8; 16] {
+        self.0.bytes_mut().last_chunk_mut().expect("a slot is longer than a block")
     }
 }
+
+/// The libraries leave more on the stack than the code that works in registers.
+fn cleaning_up_after<T>(backend: Backend, work: impl FnOnce() -> T) -> T {
+    match backend {
+        Backend::AesNi(_) => with_wiped_shallow_stack(work),
+        Backend::AesGcm | Backend::AwsLc | Backend::Ring => with_wiped_stack(work),
+    }
+}
+
+/// The schedule and the subkey lie side by side in one slot.
+const _: () = assert!(size_of::<Schedule>() + 16 == crate::arena::SLOT_LEN);
 
 /// The key and nonce of one message.
 struct MessageKey {
@@ -143,7 +203,7 @@ mod tests {
             ),
         ] {
             let root = XaesKey::new(&key);
-            assert_eq!(hex::encode(root.0.k1), k1);
+            assert_eq!(hex::encode(root.k1()), k1);
             let message = root.derive(nonce);
             assert_eq!(hex::encode(message.key), kx);
             assert_eq!(message.nonce, GcmNonce::new(*b"MNOPQRSTUVWX"));
