@@ -6,7 +6,7 @@
 use crate::aead::{AeadError, Backend, GcmNonce, GcmTag};
 use crate::arena::Slot;
 use crate::secret::wipe;
-use crate::stack::{with_wiped_shallow_stack, with_wiped_stack};
+use crate::stack::{with_stack_wiped_after, with_wiped_stack};
 use aes::Aes256Enc;
 use aes::cipher::{Array, BlockCipherEncrypt, KeyInit};
 use kms_aesni::{AesNi, Schedule};
@@ -59,7 +59,7 @@ impl XaesKey {
         associated_data: &[u8],
         buffer: &mut [u8],
     ) -> Result<GcmTag, AeadError> {
-        cleaning_up_after(backend, || {
+        with_stack_wiped_after(backend, || {
             let message = self.derive(nonce);
             backend.seal(&message.key, message.nonce, associated_data, buffer)
         })
@@ -78,7 +78,7 @@ impl XaesKey {
         buffer: &mut [u8],
         tag: &GcmTag,
     ) -> Result<(), AeadError> {
-        cleaning_up_after(backend, || {
+        with_stack_wiped_after(backend, || {
             let message = self.derive(nonce);
             backend.open(&message.key, message.nonce, associated_data, buffer, tag)
         })
@@ -151,14 +151,6 @@ impl XaesKey {
 
     fn k1_mut(&mut self) -> &mut [u8; 16] {
         self.0.bytes_mut().last_chunk_mut().expect("a slot is longer than a block")
-    }
-}
-
-/// The libraries leave more on the stack than the code that works in registers.
-fn cleaning_up_after<T>(backend: Backend, work: impl FnOnce() -> T) -> T {
-    match backend {
-        Backend::AesNi(_) => with_wiped_shallow_stack(work),
-        Backend::AesGcm | Backend::AwsLc | Backend::Ring => with_wiped_stack(work),
     }
 }
 
