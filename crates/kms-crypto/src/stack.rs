@@ -48,7 +48,7 @@ const DEPTH: usize = if cfg!(debug_assertions) { 16_384 } else { 4096 };
 const AES_GCM: usize = if cfg!(debug_assertions) { 32_768 } else { 16_384 };
 
 /// As [`DEPTH`], for `kms-aesni`, which keeps to registers as far as there are enough.
-const AES_NI: usize = if cfg!(debug_assertions) { 16_384 } else { 2048 };
+const AES_NI: usize = if cfg!(debug_assertions) { 16_384 } else { 1792 };
 
 /// As [`DEPTH`], for `aws-lc`, whose key schedule is on the heap, and wiped by it.
 const AWS_LC: usize = if cfg!(debug_assertions) { 16_384 } else { 1024 };

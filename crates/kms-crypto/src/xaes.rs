@@ -61,7 +61,7 @@ impl XaesKey {
     ) -> Result<GcmTag, AeadError> {
         with_stack_wiped_after(backend, || {
             let message = self.derive(nonce);
-            backend.seal(&message.key, message.nonce, associated_data, buffer)
+            backend.seal(message.key(), message.nonce, associated_data, buffer)
         })
     }
 
@@ -80,7 +80,7 @@ impl XaesKey {
     ) -> Result<(), AeadError> {
         with_stack_wiped_after(backend, || {
             let message = self.derive(nonce);
-            backend.open(&message.key, message.nonce, associated_data, buffer, tag)
+            backend.open(message.key(), message.nonce, associated_data, buffer, tag)
         })
     }
 
@@ -109,17 +109,16 @@ impl XaesKey {
     /// Kx = CMAC(K, M1) || CMAC(K, M2), where Mi = 00 i 58 00 || N[..12]. Mi is one whole block, so its CMAC is a single
     /// block encryption of Mi ^ K1.
     fn derive(&self, nonce: &[u8; XAES_NONCE_LEN]) -> MessageKey {
-        let k1 = u128::from_le_bytes(*self.k1());
-        let mut key = [[0; 16]; 2];
-        for (counter, block) in (1..).zip(&mut key) {
-            block[..4].copy_from_slice(&[0, counter, b'X', 0]);
-            block[4..].copy_from_slice(&nonce[..12]);
-            *block = (u128::from_le_bytes(*block) ^ k1).to_le_bytes();
-        }
-        self.encrypt(&mut key);
-        let mut message = MessageKey { key: [0; 32], nonce: GcmNonce::new([0; 12]) };
-        message.key.copy_from_slice(key.as_flattened());
-        wipe(key.as_flattened_mut());
+        // Put together as numbers: bytes written singly and read as a block at once would have to wait for each other.
+        let mut prefix = [0; 16];
+        prefix[..12].copy_from_slice(&nonce[..12]);
+        let masked_prefix = (u128::from_le_bytes(prefix) << 32) ^ u128::from_le_bytes(*self.k1());
+        let mut message = MessageKey {
+            blocks: [1, 2]
+                .map(|counter| (masked_prefix ^ u128::from(u32::from_le_bytes([0, counter, b'X', 0]))).to_le_bytes()),
+            nonce: GcmNonce::new([0; 12]),
+        };
+        self.encrypt(&mut message.blocks);
         let mut gcm_nonce = [0; 12];
         gcm_nonce.copy_from_slice(&nonce[12..]);
         message.nonce = GcmNonce::new(gcm_nonce);
@@ -157,15 +156,21 @@ impl XaesKey {
 /// The schedule and the subkey lie side by side in one slot.
 const _: () = assert!(size_of::<Schedule>() + 16 == crate::arena::SLOT_LEN);
 
-/// The key and nonce of one message.
+/// The key, as the two blocks that were derived, and the nonce of one message.
 struct MessageKey {
-    key: [u8; 32],
+    blocks: [[u8; 16]; 2],
     nonce: GcmNonce,
+}
+
+impl MessageKey {
+    fn key(&self) -> &[u8; 32] {
+        self.blocks.as_flattened().first_chunk().expect("two blocks are 32 bytes")
+    }
 }
 
 impl Drop for MessageKey {
     fn drop(&mut self) {
-        wipe(&mut self.key);
+        wipe(self.blocks.as_flattened_mut());
     }
 }
 
@@ -197,7 +202,7 @@ mod tests {
             let root = XaesKey::new(&key);
             assert_eq!(hex::encode(root.k1()), k1);
             let message = root.derive(nonce);
-            assert_eq!(hex::encode(message.key), kx);
+            assert_eq!(hex::encode(message.key()), kx);
             assert_eq!(message.nonce, GcmNonce::new(*b"MNOPQRSTUVWX"));
         }
     }
