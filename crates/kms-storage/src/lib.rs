@@ -22,6 +22,7 @@ mod opening;
 mod own_files;
 mod power_safe;
 mod published;
+mod reader;
 mod record_key;
 mod room;
 mod sled_store;

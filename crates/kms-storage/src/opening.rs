@@ -5,10 +5,7 @@ use crate::manifest::{self, Accountant, Manifest, ManifestFault, Statement};
 use crate::manifest_file::ManifestFile;
 use crate::open_error::OpenError;
 use crate::own_files::{self, StoreLock};
-use crate::record_key::RecordKey;
 use crate::stored::StoreRevision;
-use crate::view::Entry;
-use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
@@ -24,7 +21,6 @@ pub(crate) enum Trust {
 /// A store that was found right.
 pub(crate) struct Found<E> {
     pub(crate) engine: E,
-    pub(crate) records: BTreeMap<RecordKey, Entry>,
     pub(crate) manifest: Manifest,
     pub(crate) manifest_file: ManifestFile,
     pub(crate) lock: StoreLock,
@@ -32,7 +28,8 @@ pub(crate) struct Found<E> {
 
 /// The entries of an engine.
 struct Contents {
-    records: BTreeMap<RecordKey, Entry>,
+    /// How many records there are, tombstones included.
+    records: u64,
     /// What the records read add up to.
     counted: Manifest,
     /// What the store says they add up to.
@@ -93,7 +90,7 @@ pub(crate) fn open<E: Engine>(
             ManifestFile::create(file, accountant, &manifest)?
         }
     };
-    Ok(Found { engine, records: contents.records, manifest, manifest_file, lock })
+    Ok(Found { engine, manifest, manifest_file, lock })
 }
 
 impl Contents {
@@ -115,7 +112,7 @@ impl Contents {
                     Err(OpenError::Damaged { what: "its records differ from those its manifest counts".to_owned() })
                 }
             }
-            (None, None) if self.records.is_empty() => Ok(None),
+            (None, None) if self.records == 0 => Ok(None),
             (None, _) | (Some(()), None) => {
                 Err(OpenError::Damaged { what: "its first entry or its manifest is missing".to_owned() })
             }
@@ -124,7 +121,7 @@ impl Contents {
 }
 
 fn read<E: Engine>(engine: &E, accountant: &Accountant, store: &Path) -> Result<Contents, OpenError> {
-    let mut contents = Contents { records: BTreeMap::new(), counted: Accountant::empty(), stated: None, meta: None };
+    let mut contents = Contents { records: 0, counted: Accountant::empty(), stated: None, meta: None };
     engine.read_all(&mut |path, value| {
         if path == META_PATH.as_bytes() {
             contents.meta = Some(engine::check_meta(value, &accountant.store_id, store)?);
@@ -133,7 +130,7 @@ fn read<E: Engine>(engine: &E, accountant: &Accountant, store: &Path) -> Result<
         } else {
             let (key, entry) = engine::decode_entry(path, value)?;
             accountant.add(&mut contents.counted, &key, &entry);
-            contents.records.insert(key, entry);
+            contents.records += 1;
         }
         Ok(())
     })?;
