@@ -165,7 +165,9 @@ async fn open(directory: &Path) -> Zone {
     let keyring = keyring(&directory.join("keyring"));
     let tags = Arc::new(Tags(MacKey::new(keyring.store_id())));
     let paths = SledPaths { store: directory.join("store"), manifest: directory.join("manifest") };
-    let store = SledStore::open(paths, *keyring.store_id(), tags).await.unwrap();
+    let (time, store) = timed(SledStore::open(paths, *keyring.store_id(), tags)).await;
+    println!("the store was open after {:.0} ms, {} KiB resident", time.as_secs_f64() * 1e3, resident() >> 10);
+    let store = store.unwrap();
     let credential = CredentialConfig::new("EXOclient", SecretBytes::copy_from(SECRET), None).unwrap();
     let config = KmsConfig {
         zone: "ch-gva-2".parse().unwrap(),

@@ -220,7 +220,7 @@ impl Zone {
         let place = RecordKey::key(key.organisation(), key.id());
         let stored = self.store.get(&place).await.map_err(unreadable)?;
         let opened = match &stored.body {
-            Body::Live(sealed) => self.records.open_key(key.organisation(), key.id(), stored.version, sealed),
+            Body::Live(sealed) => self.records.open_key(&place, stored.version, sealed),
             Body::Absent | Body::Tombstone => return Err(KmsError::KeyNotFound),
         };
         match opened {

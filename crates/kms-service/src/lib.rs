@@ -23,6 +23,7 @@ mod directory;
 mod error;
 mod kms;
 mod link;
+mod load;
 mod records;
 mod replication;
 mod scheduler;

@@ -9,7 +9,7 @@ use kms_storage::record::{
     self, AutomaticRecord, KeyRecord, KindRecord, MadeRecord, Materials, NameRecord, PlaceRecord, Record,
     RecordFormatError, RotationRecord, StatusRecord, TombstoneRecord, Transfer, UsageRecord, VersionRecord,
 };
-use kms_storage::{RecordKey, RecordVersion};
+use kms_storage::{RecordKey, RecordKind, RecordVersion};
 use kms_types::{KeyId, KeyName, OrganisationName};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use crate::error::KmsError;
 use crate::snapshot::Snapshot;
 
 /// Seals and opens the records of one store.
+#[derive(Clone)]
 pub(crate) struct Records {
     keyring: Arc<Keyring>,
     entropy: Arc<dyn Entropy>,
@@ -113,21 +114,23 @@ impl Records {
         Ok(self.keyring.seal_record(place.as_str(), version.get(), plain, self.entropy.as_ref())?)
     }
 
-    /// Opens the record found at the place of key `id`, and verifies every check value in it.
+    /// Opens the record found at `place`, which is a key's, and verifies every check value in it.
     pub(crate) fn open_key(
         &self,
-        organisation: &OrganisationName,
-        id: KeyId,
+        place: &RecordKey,
         version: RecordVersion,
         sealed: &[u8],
     ) -> Result<Opened, Unusable> {
-        let place = RecordKey::key(organisation, id);
         let plain = self.keyring.open_record(place.as_str(), version.get(), sealed)?;
+        let is_home = |key_id, owner: &OrganisationName| match place.kind() {
+            RecordKind::Key { organisation, id } => *id == key_id && organisation == owner,
+            RecordKind::Name { .. } => false,
+        };
         match record::decode(plain.expose())? {
-            Record::Tombstone(tombstone) if tombstone.id == id && tombstone.organisation == *organisation => {
+            Record::Tombstone(tombstone) if is_home(tombstone.id, &tombstone.organisation) => {
                 Ok(Opened::Tombstone(tombstone))
             }
-            Record::Key(key, secrets) if key.id == id && key.organisation == *organisation => {
+            Record::Key(key, secrets) if is_home(key.id, &key.organisation) => {
                 let material = verified_material(&key, secrets)?;
                 Ok(Opened::Key(Snapshot::new(Key::restore(to_parts(key)?)?, material, version)))
             }

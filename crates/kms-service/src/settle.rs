@@ -58,7 +58,7 @@ impl Zone {
         let place = RecordKey::key(organisation, id);
         let stored = self.store.get(&place).await.map_err(|_| KmsError::OutcomeUnknown)?;
         match (stored.body, attempt) {
-            (Body::Live(sealed), _) => match self.records.open_key(organisation, id, stored.version, &sealed) {
+            (Body::Live(sealed), _) => match self.records.open_key(&place, stored.version, &sealed) {
                 Ok(Opened::Key(snapshot)) => {
                     let key = Arc::clone(snapshot.key());
                     self.directory.load(snapshot);

@@ -22,8 +22,8 @@ pub(crate) struct Keeper<E> {
 impl<E: Engine> Keeper<E> {
     /// Takes over a store that was found right; the view reads its records.
     pub(crate) fn take_over(found: Found<E>, accountant: Accountant, history: History) -> (Self, View) {
-        let Found { engine, manifest, manifest_file, lock } = found;
-        let view = View::new(engine.reader(), manifest.revision, history);
+        let Found { engine, records, manifest, manifest_file, lock } = found;
+        let view = View::new(engine.reader(), manifest.revision, history).after(records);
         (Self { engine, manifest, manifest_file, accountant, _lock: lock }, view)
     }
 

@@ -12,6 +12,7 @@ pub mod record;
 mod change_feed;
 mod commit;
 mod engine;
+mod first_reading;
 mod group_commit;
 mod keeper;
 mod manifest;

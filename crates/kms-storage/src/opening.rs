@@ -1,6 +1,7 @@
 //! Opening a store on disk: nothing is served before every record was read and the account of them found right.
 
 use crate::engine::{self, Engine, MANIFEST_PATH, META_PATH};
+use crate::first_reading::{self, FirstReading};
 use crate::manifest::{self, Accountant, Manifest, ManifestFault, Statement};
 use crate::manifest_file::ManifestFile;
 use crate::open_error::OpenError;
@@ -21,6 +22,7 @@ pub(crate) enum Trust {
 /// A store that was found right.
 pub(crate) struct Found<E> {
     pub(crate) engine: E,
+    pub(crate) records: FirstReading,
     pub(crate) manifest: Manifest,
     pub(crate) manifest_file: ManifestFile,
     pub(crate) lock: StoreLock,
@@ -28,8 +30,7 @@ pub(crate) struct Found<E> {
 
 /// The entries of an engine.
 struct Contents {
-    /// How many records there are, tombstones included.
-    records: u64,
+    records: FirstReading,
     /// What the records read add up to.
     counted: Manifest,
     /// What the store says they add up to.
@@ -43,7 +44,7 @@ pub(crate) fn open<E: Engine>(
     file: &Path,
     accountant: &Accountant,
     trust: Trust,
-    start: impl FnOnce(&Path) -> Result<E, OpenError>,
+    start: impl Fn(&Path) -> Result<E, OpenError>,
 ) -> Result<Found<E>, OpenError> {
     let lock = StoreLock::take(store)?;
     let outside = match trust {
@@ -57,7 +58,12 @@ pub(crate) fn open<E: Engine>(
     let mut engine = start(store)?;
     let contents = read(&engine, accountant, store)?;
     let manifest = match contents.account(accountant)? {
-        Some(manifest) => manifest,
+        Some(manifest) => {
+            // It keeps much of what was read through it. One that starts anew gives that memory back.
+            drop(engine);
+            engine = start(store)?;
+            manifest
+        }
         None => {
             refuse_to_start_empty(outside.as_ref(), trust)?;
             initialise(&mut engine, accountant).map_err(|what| engine_failed(store, what))?
@@ -90,7 +96,7 @@ pub(crate) fn open<E: Engine>(
             ManifestFile::create(file, accountant, &manifest)?
         }
     };
-    Ok(Found { engine, manifest, manifest_file, lock })
+    Ok(Found { engine, records: contents.records, manifest, manifest_file, lock })
 }
 
 impl Contents {
@@ -112,7 +118,7 @@ impl Contents {
                     Err(OpenError::Damaged { what: "its records differ from those its manifest counts".to_owned() })
                 }
             }
-            (None, None) if self.records == 0 => Ok(None),
+            (None, None) if self.records.is_empty() => Ok(None),
             (None, _) | (Some(()), None) => {
                 Err(OpenError::Damaged { what: "its first entry or its manifest is missing".to_owned() })
             }
@@ -121,20 +127,18 @@ impl Contents {
 }
 
 fn read<E: Engine>(engine: &E, accountant: &Accountant, store: &Path) -> Result<Contents, OpenError> {
-    let mut contents = Contents { records: 0, counted: Accountant::empty(), stated: None, meta: None };
-    engine.read_all(&mut |path, value| {
+    let mut meta = None;
+    let mut stated = None;
+    let own = |path: &[u8], value: &[u8]| {
         if path == META_PATH.as_bytes() {
-            contents.meta = Some(engine::check_meta(value, &accountant.store_id, store)?);
-        } else if path == MANIFEST_PATH.as_bytes() {
-            contents.stated = Some(accountant.decode(value).map_err(|fault| refused(&fault, store))?);
+            meta = Some(engine::check_meta(value, &accountant.store_id, store)?);
         } else {
-            let (key, entry) = engine::decode_entry(path, value)?;
-            accountant.add(&mut contents.counted, &key, &entry);
-            contents.records += 1;
+            stated = Some(accountant.decode(value).map_err(|fault| refused(&fault, store))?);
         }
         Ok(())
-    })?;
-    Ok(contents)
+    };
+    let (records, counted) = first_reading::read_and_count(accountant, |visit| engine.read_all(visit), own)?;
+    Ok(Contents { records, counted, stated, meta })
 }
 
 /// Writes the first two entries of a new store.

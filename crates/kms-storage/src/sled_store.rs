@@ -127,6 +127,10 @@ impl Store for SledStore {
         self.writer.acquire(role).await
     }
 
+    fn started(&self) {
+        self.published.write().forget_first_reading();
+    }
+
     fn health(&self) -> Health {
         self.writer.health()
     }

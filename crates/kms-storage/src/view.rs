@@ -5,6 +5,7 @@
 //! once: so a read can show neither a change that may yet be lost nor half of one, and does not wait for the group's syncs.
 
 use crate::commit::{Commit, CommitError, Fence, NewBody, Role};
+use crate::first_reading::FirstReading;
 use crate::reader::RecordReader;
 use crate::record_key::RecordKey;
 use crate::store::{MAX_PAGE, Page, ScanError, StoreError, WatchError};
@@ -68,6 +69,8 @@ pub(crate) struct Staged {
 pub(crate) struct View {
     /// `None` once the store is closed.
     records: Option<Box<dyn RecordReader>>,
+    /// The same records, as long as none was changed and the store's user has not started yet.
+    first_reading: Option<FirstReading>,
     /// The records that the group under way writes, as they were before it: the engine may show either.
     under_way: HashMap<RecordKey, Option<Entry>>,
     revision: StoreRevision,
@@ -103,6 +106,7 @@ impl View {
     pub(crate) fn new(records: Box<dyn RecordReader>, revision: StoreRevision, history: History) -> Self {
         Self {
             records: Some(records),
+            first_reading: None,
             under_way: HashMap::new(),
             revision,
             past: VecDeque::new(),
@@ -110,6 +114,16 @@ impl View {
             history,
             scheduler: None,
         }
+    }
+
+    /// The same view, of a store of which everything was just read.
+    pub(crate) fn after(self, reading: FirstReading) -> Self {
+        Self { first_reading: Some(reading), ..self }
+    }
+
+    /// Lets go of what the opening of the store read.
+    pub(crate) fn forget_first_reading(&mut self) {
+        self.first_reading = None;
     }
 
     pub(crate) const fn revision(&self) -> StoreRevision {
@@ -190,6 +204,7 @@ impl View {
 
     /// From now on reads are answered with what the group under way replaces, whatever the engine shows.
     pub(crate) fn begin(&mut self, staged: &HashMap<RecordKey, Staged>) {
+        self.forget_first_reading();
         self.under_way = staged.iter().map(|(key, staged)| (key.clone(), staged.before.clone())).collect();
     }
 
@@ -203,11 +218,16 @@ impl View {
 
     /// No record is read any more: the engine is to be released.
     pub(crate) fn close(&mut self) {
+        self.forget_first_reading();
         self.records = None;
     }
 
     fn records(&self) -> Result<&dyn RecordReader, StoreError> {
-        self.records.as_deref().ok_or(StoreError::Closed)
+        match (&self.first_reading, &self.records) {
+            (Some(reading), Some(_)) => Ok(reading),
+            (None, Some(records)) => Ok(records.as_ref()),
+            (_, None) => Err(StoreError::Closed),
+        }
     }
 
     fn remember(&mut self, decided: Decided) {
