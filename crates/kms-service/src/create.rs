@@ -73,7 +73,7 @@ impl Zone {
         match self.commit_new(&key, key_record).await {
             Ok(durable) => {
                 let snapshot = Snapshot::new(key, material, key_version);
-                let key = Arc::clone(snapshot.key());
+                let key = snapshot.to_key();
                 reservation.fulfil(snapshot, &durable);
                 self.due_changed.notify_one();
                 Ok(key)

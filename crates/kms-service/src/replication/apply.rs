@@ -68,7 +68,7 @@ impl Zone {
         state: &OriginState,
         material: &Material,
     ) -> Result<Next, RefusalReason> {
-        let _turn = cell.turn.lock().await;
+        let _turn = self.directory.turn(cell).await;
         self.settled(cell).await.map_err(failed)?;
         let current = Arc::clone(&cell.look());
         let key = match current.key().apply_origin(state, self.clock.now()) {
@@ -152,7 +152,7 @@ impl Zone {
     }
 
     async fn delete_replica(&self, cell: &KeyCell, tombstone: &TombstoneRecord) -> Result<Next, RefusalReason> {
-        let _turn = cell.turn.lock().await;
+        let _turn = self.directory.turn(cell).await;
         self.settled(cell).await.map_err(failed)?;
         let current = Arc::clone(&cell.look());
         let key = current.key();
