@@ -74,8 +74,8 @@ async fn start(directory: &Path) {
     let (time, zone) = timed(open(directory)).await;
     let at_once = resident();
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let keys = zone.kms.list_keys(&zone.caller).unwrap().len();
     let later = resident();
+    let keys = zone.kms.list_keys(&zone.caller).unwrap().len();
     println!(
         "{keys} keys: started in {:.0} ms; resident {} KiB before, {} KiB then, {} KiB two seconds later: {} B a key",
         time.as_secs_f64() * 1e3,
