@@ -79,8 +79,7 @@ impl Directory {
             if path == log || self.seen.get(&entry.file_name()) != Some(&stamp) {
                 let Some(file) = if_there(File::open(&path))? else { continue };
                 own_files::close_file(&file)?;
-                // fdatasync: content, length and extents, all that it takes to read the file again. Its times may be lost.
-                file.sync_data()?;
+                file.sync_all()?;
             }
             found.insert(entry.file_name(), stamp);
         }
