@@ -32,6 +32,7 @@ pub enum Place {
 
 /// A set of zones, small where there are none, as with most keys. It is read as the set that it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::box_collection, reason = "every key has room for one pointer here, where a set takes three")]
 pub struct Replicas(
     /// Never an empty set, so equal sets are equal values.
     Option<Box<BTreeSet<ZoneName>>>,
