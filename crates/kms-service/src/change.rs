@@ -63,12 +63,12 @@ pub(crate) enum Attempt {
 
 impl Zone {
     async fn carry_out(&self, cell: &KeyCell, command: &Command, caller: &Caller) -> Result<Arc<Key>, KmsError> {
-        let _turn = cell.turn.lock().await;
+        let _turn = self.directory.turn(cell).await;
         self.settled(cell).await?;
         loop {
             let current = Arc::clone(&cell.look());
             match decide(current.key(), command, self.clock.now())? {
-                Decision::AlreadyApplied => return Ok(Arc::clone(current.key())),
+                Decision::AlreadyApplied => return Ok(current.to_key()),
                 Decision::Change(change) => match self.commit_change(cell, &current, &change, None).await? {
                     Attempt::Done(key) => {
                         log(&key, &change, caller.credential());
@@ -82,7 +82,7 @@ impl Zone {
 
     /// Does the work that is due on one key, if any.
     pub(crate) async fn carry_out_due(&self, cell: &KeyCell) -> Result<(), KmsError> {
-        let _turn = cell.turn.lock().await;
+        let _turn = self.directory.turn(cell).await;
         self.settled(cell).await?;
         loop {
             let current = Arc::clone(&cell.look());
@@ -135,7 +135,7 @@ impl Zone {
         match self.store.commit(commit).await {
             Ok(durable) => {
                 let snapshot = Snapshot::new(key, material, version);
-                let key = Arc::clone(snapshot.key());
+                let key = snapshot.to_key();
                 self.directory.publish(cell, snapshot, &durable);
                 self.announce(&key);
                 self.due_changed.notify_one();
@@ -176,7 +176,7 @@ impl Zone {
                 self.directory.bury(cell, Deleted::from(tombstone), &durable);
                 self.announce_tombstone(tombstone.id, tombstone.revision, &tombstone.replicas);
                 tracing::info!(key = %tombstone.id, organisation = %tombstone.organisation, "key deleted for good");
-                Ok(Attempt::Done(Arc::clone(current.key())))
+                Ok(Attempt::Done(current.to_key()))
             }
             Err(refused) => self.after_refusal(cell, current, &refused).await,
         }
@@ -216,18 +216,18 @@ impl Zone {
 
     /// Shows the key as the store has it at this moment.
     pub(crate) async fn refresh_from_store(&self, cell: &KeyCell) -> Result<(), KmsError> {
-        let key = Arc::clone(cell.look().key());
+        let key = cell.look().to_key();
         let place = RecordKey::key(key.organisation(), key.id());
         let stored = self.store.get(&place).await.map_err(unreadable)?;
         let opened = match &stored.body {
-            Body::Live(sealed) => self.records.open_key(key.organisation(), key.id(), stored.version, sealed),
+            Body::Live(sealed) => self.records.open_key(&place, stored.version, sealed),
             Body::Absent | Body::Tombstone => return Err(KmsError::KeyNotFound),
         };
         match opened {
             Ok(Opened::Key(snapshot)) => {
                 let snapshot = if key.kind() == Kind::Default { snapshot.into_default_key() } else { Ok(snapshot) };
                 let snapshot = snapshot.map_err(|_| KmsError::RecordDamaged)?;
-                let key = Arc::clone(snapshot.key());
+                let key = snapshot.to_key();
                 self.directory.refresh(cell, snapshot);
                 self.announce(&key);
                 Ok(())

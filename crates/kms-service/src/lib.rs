@@ -14,6 +14,7 @@
 //! Because the snapshot is replaced before the answer is given, a key that was disabled is refused to every call that begins
 //! after the answer.
 
+mod agenda;
 mod caller;
 mod change;
 mod clock;
@@ -23,12 +24,16 @@ mod directory;
 mod error;
 mod kms;
 mod link;
+mod load;
+mod name_index;
 mod records;
 mod replication;
 mod scheduler;
 mod settle;
+mod shared_names;
 mod snapshot;
 mod start;
+mod turns;
 
 pub use caller::{Caller, CredentialConfig, InvalidCredential, Refused};
 pub use clock::{ServiceClock, SystemTimeSource, TimeSource};

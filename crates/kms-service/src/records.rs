@@ -9,19 +9,22 @@ use kms_storage::record::{
     self, AutomaticRecord, KeyRecord, KindRecord, MadeRecord, Materials, NameRecord, PlaceRecord, Record,
     RecordFormatError, RotationRecord, StatusRecord, TombstoneRecord, Transfer, UsageRecord, VersionRecord,
 };
-use kms_storage::{RecordKey, RecordVersion};
+use kms_storage::{RecordKey, RecordKind, RecordVersion};
 use kms_types::{KeyId, KeyName, OrganisationName};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use crate::error::KmsError;
+use crate::shared_names::SharedNames;
 use crate::snapshot::Snapshot;
 
 /// Seals and opens the records of one store.
+#[derive(Clone)]
 pub(crate) struct Records {
     keyring: Arc<Keyring>,
     entropy: Arc<dyn Entropy>,
+    names: Arc<SharedNames>,
 }
 
 /// What a key's record turned out to be.
@@ -72,7 +75,7 @@ impl Unusable {
 
 impl Records {
     pub(crate) fn new(keyring: Arc<Keyring>, entropy: Arc<dyn Entropy>) -> Self {
-        Self { keyring, entropy }
+        Self { keyring, entropy, names: Arc::default() }
     }
 
     /// The sealed record of `key` with `material`, oldest first, as version `version` of its place.
@@ -113,23 +116,25 @@ impl Records {
         Ok(self.keyring.seal_record(place.as_str(), version.get(), plain, self.entropy.as_ref())?)
     }
 
-    /// Opens the record found at the place of key `id`, and verifies every check value in it.
+    /// Opens the record found at `place`, which is a key's, and verifies every check value in it.
     pub(crate) fn open_key(
         &self,
-        organisation: &OrganisationName,
-        id: KeyId,
+        place: &RecordKey,
         version: RecordVersion,
         sealed: &[u8],
     ) -> Result<Opened, Unusable> {
-        let place = RecordKey::key(organisation, id);
         let plain = self.keyring.open_record(place.as_str(), version.get(), sealed)?;
+        let is_home = |key_id, owner: &OrganisationName| match place.kind() {
+            RecordKind::Key { organisation, id } => *id == key_id && organisation == owner,
+            RecordKind::Name { .. } => false,
+        };
         match record::decode(plain.expose())? {
-            Record::Tombstone(tombstone) if tombstone.id == id && tombstone.organisation == *organisation => {
+            Record::Tombstone(tombstone) if is_home(tombstone.id, &tombstone.organisation) => {
                 Ok(Opened::Tombstone(tombstone))
             }
-            Record::Key(key, secrets) if key.id == id && key.organisation == *organisation => {
+            Record::Key(key, secrets) if is_home(key.id, &key.organisation) => {
                 let material = verified_material(&key, secrets)?;
-                Ok(Opened::Key(Snapshot::new(Key::restore(to_parts(key)?)?, material, version)))
+                Ok(Opened::Key(Snapshot::new(Key::restore(self.to_parts(key)?)?, material, version)))
             }
             Record::Tombstone(_) | Record::Key(..) | Record::Name(_) => Err(Unusable::Misplaced),
         }
@@ -154,10 +159,65 @@ impl Records {
         match record::decode_transfer(plain)? {
             Transfer::Key(key, secrets) => {
                 let material = verified_material(&key, secrets)?;
-                Ok(Arrived::Key(Box::new(OriginState::restore(to_parts(key)?)?), material))
+                Ok(Arrived::Key(Box::new(OriginState::restore(self.to_parts(key)?)?), material))
             }
             Transfer::Tombstone(tombstone) => Ok(Arrived::Tombstone(tombstone)),
         }
+    }
+}
+
+impl Records {
+    fn to_parts(&self, record: KeyRecord) -> Result<KeyParts, InconsistentKey> {
+        let manual_count =
+            u8::try_from(record.rotation.manual_count).ok().and_then(|count| ManualCount::try_from(count).ok());
+        let manual_count = manual_count.ok_or(InconsistentKey::ManualCount)?;
+        Ok(KeyParts {
+            id: record.id,
+            organisation: self.names.organisation(record.organisation),
+            name: record.name,
+            description: record.description,
+            usage: match record.usage {
+                UsageRecord::EncryptDecrypt => Usage::EncryptDecrypt,
+            },
+            // Which key is an organisation's default is said by the configuration, not by the record.
+            kind: Kind::Ordinary,
+            place: match record.place {
+                PlaceRecord::SingleZone => Place::SingleZone,
+                PlaceRecord::Origin { replicas } => Place::Origin { replicas: replicas.into() },
+                PlaceRecord::Replica { applied } => Place::Replica { applied },
+            },
+            origin_zone: self.names.zone(record.origin_zone),
+            created_at: record.created_at,
+            status: match record.status {
+                StatusRecord::Enabled { since } => Status::Enabled { since },
+                StatusRecord::Disabled { since } => Status::Disabled { since },
+                StatusRecord::PendingDeletion { since, delete_at } => Status::PendingDeletion { since, delete_at },
+            },
+            rotation: Rotation::new(
+                match record.rotation.automatic {
+                    AutomaticRecord::On => Schedule::On,
+                    AutomaticRecord::Off => Schedule::Off,
+                },
+                record.rotation.period,
+                record.rotation.next_at,
+                manual_count,
+            ),
+            versions: record
+                .versions
+                .iter()
+                .map(|version| VersionInfo {
+                    version: version.version,
+                    created_at: version.created_at,
+                    made: match version.made {
+                        MadeRecord::Created => Made::Created,
+                        MadeRecord::Manually => Made::Manually,
+                        MadeRecord::Automatically => Made::Automatically,
+                    },
+                })
+                .collect(),
+            cancelled: record.cancelled,
+            revision: RevisionStamp { seq: record.revision, at: record.revised_at },
+        })
     }
 }
 
@@ -228,7 +288,7 @@ fn to_record(parts: KeyParts, material: &[Arc<KeyMaterial>]) -> KeyRecord {
         },
         place: match parts.place {
             Place::SingleZone => PlaceRecord::SingleZone,
-            Place::Origin { replicas } => PlaceRecord::Origin { replicas },
+            Place::Origin { replicas } => PlaceRecord::Origin { replicas: replicas.into() },
             Place::Replica { applied } => PlaceRecord::Replica { applied },
         },
         origin_zone: parts.origin_zone,
@@ -251,57 +311,4 @@ fn to_record(parts: KeyParts, material: &[Arc<KeyMaterial>]) -> KeyRecord {
         revised_at: parts.revision.at,
         cancelled: parts.cancelled,
     }
-}
-
-fn to_parts(record: KeyRecord) -> Result<KeyParts, InconsistentKey> {
-    let manual_count =
-        u8::try_from(record.rotation.manual_count).ok().and_then(|count| ManualCount::try_from(count).ok());
-    let manual_count = manual_count.ok_or(InconsistentKey::ManualCount)?;
-    Ok(KeyParts {
-        id: record.id,
-        organisation: record.organisation,
-        name: record.name,
-        description: record.description,
-        usage: match record.usage {
-            UsageRecord::EncryptDecrypt => Usage::EncryptDecrypt,
-        },
-        // Which key is an organisation's default is said by the configuration, not by the record.
-        kind: Kind::Ordinary,
-        place: match record.place {
-            PlaceRecord::SingleZone => Place::SingleZone,
-            PlaceRecord::Origin { replicas } => Place::Origin { replicas },
-            PlaceRecord::Replica { applied } => Place::Replica { applied },
-        },
-        origin_zone: record.origin_zone,
-        created_at: record.created_at,
-        status: match record.status {
-            StatusRecord::Enabled { since } => Status::Enabled { since },
-            StatusRecord::Disabled { since } => Status::Disabled { since },
-            StatusRecord::PendingDeletion { since, delete_at } => Status::PendingDeletion { since, delete_at },
-        },
-        rotation: Rotation::new(
-            match record.rotation.automatic {
-                AutomaticRecord::On => Schedule::On,
-                AutomaticRecord::Off => Schedule::Off,
-            },
-            record.rotation.period,
-            record.rotation.next_at,
-            manual_count,
-        ),
-        versions: record
-            .versions
-            .iter()
-            .map(|version| VersionInfo {
-                version: version.version,
-                created_at: version.created_at,
-                made: match version.made {
-                    MadeRecord::Created => Made::Created,
-                    MadeRecord::Manually => Made::Manually,
-                    MadeRecord::Automatically => Made::Automatically,
-                },
-            })
-            .collect(),
-        cancelled: record.cancelled,
-        revision: RevisionStamp { seq: record.revision, at: record.revised_at },
-    })
 }

@@ -2,8 +2,8 @@
 
 use kms_crypto::{Entropy, Keyring, MacKey, SecretBytes};
 use kms_lifecycle::{Kind, Reach};
-use kms_storage::{Body, KEY_PREFIX, RecordKey, RecordKind, Role, ScanError, Store, StoreError, Stored};
-use kms_types::{Description, KeyId, KeyName, OrganisationName, Timestamp, ZoneName};
+use kms_storage::{Role, Store, StoreError};
+use kms_types::{Description, KeyName, OrganisationName, ZoneName};
 use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::{Mutex, Notify};
@@ -14,14 +14,12 @@ use tokio_util::task::TaskTracker;
 use crate::caller::{CredentialConfig, Credentials};
 use crate::clock::ServiceClock;
 use crate::create::CreateKey;
-use crate::directory::{Deleted, Directory};
+use crate::directory::Directory;
 use crate::error::{KmsError, StartError};
 use crate::kms::{Kms, Zone};
-use crate::records::{Opened, Records, Unusable};
+use crate::load::Loading;
+use crate::records::Records;
 use crate::replication::{Replication, ReplicationConfig};
-
-/// Records read from the store at a time.
-const PAGE: usize = 1_000;
 
 /// What one zone serves, and to whom.
 pub struct KmsConfig {
@@ -79,7 +77,10 @@ impl Kms {
         let records = Records::new(Arc::new(keyring), Arc::clone(&entropy));
         let directory = Arc::new(Directory::default());
         let default_keys = default_keys(&config.organisations);
-        let latest = load(store.as_ref(), &records, &directory, &default_keys, &config.zone).await?;
+        let loading =
+            Loading { records: &records, directory: &directory, default_keys: &default_keys, zone: &config.zone };
+        let latest = loading.load(store.as_ref()).await?;
+        store.started();
         clock.not_before(latest);
 
         let fence = store.acquire(Role::Scheduler).await?;
@@ -173,85 +174,4 @@ fn credentials(
         }
     }
     Ok(credentials)
-}
-
-/// Reads all keys into the directory; answers with the latest time found in them.
-async fn load(
-    store: &dyn Store,
-    records: &Records,
-    directory: &Directory,
-    default_keys: &HashMap<OrganisationName, KeyName>,
-    zone: &ZoneName,
-) -> Result<Timestamp, StartError> {
-    let mut latest = Timestamp::EPOCH;
-    let mut after: Option<RecordKey> = None;
-    let mut at = None;
-    loop {
-        let page = store.scan(KEY_PREFIX, after.as_ref(), at, PAGE).await.map_err(|cause| match cause {
-            ScanError::Store(cause) => cause,
-            ScanError::Superseded => StoreError::Unavailable("another process changes the store".into()),
-        })?;
-        at = Some(page.at);
-        for (place, stored) in page.entries {
-            let Some((organisation, id)) = key_place(&place) else {
-                tracing::error!(record = %place, "a record has no known place and is left alone");
-                continue;
-            };
-            match open(records, &organisation, id, &stored) {
-                Ok(Some(Opened::Key(snapshot))) => {
-                    latest = latest.max(snapshot.key().revision().at);
-                    let snapshot = if default_keys.get(&organisation) == Some(snapshot.key().name()) {
-                        snapshot
-                            .into_default_key()
-                            .map_err(|cause| StartError::UnfitDefaultKey { place: place.clone(), cause })?
-                    } else {
-                        snapshot
-                    };
-                    if !directory.load(snapshot) {
-                        return Err(StartError::RepeatedKey { record: place });
-                    }
-                }
-                Ok(Some(Opened::Tombstone(tombstone))) => {
-                    // Another zone's clock is no measure of this one's.
-                    if tombstone.origin_zone == *zone {
-                        latest = latest.max(tombstone.deleted_at);
-                    }
-                    if !directory.load_tombstone(id, Deleted::from(&tombstone)) {
-                        return Err(StartError::RepeatedKey { record: place });
-                    }
-                }
-                Ok(None) => {}
-                Err(cause) => match cause.newer_format() {
-                    Some(found) => return Err(StartError::NewerFormat { record: place, found }),
-                    None => {
-                        tracing::error!(record = %place, %cause, "a record is damaged; its key is refused, all others are served");
-                        directory.load_damaged(organisation, id);
-                    }
-                },
-            }
-        }
-        after = page.next;
-        if after.is_none() {
-            return Ok(latest);
-        }
-    }
-}
-
-fn key_place(place: &RecordKey) -> Option<(OrganisationName, KeyId)> {
-    match place.kind() {
-        RecordKind::Key { organisation, id } => Some((organisation.clone(), *id)),
-        RecordKind::Name { .. } => None,
-    }
-}
-
-fn open(
-    records: &Records,
-    organisation: &OrganisationName,
-    id: KeyId,
-    stored: &Stored,
-) -> Result<Option<Opened>, Unusable> {
-    match &stored.body {
-        Body::Live(sealed) => records.open_key(organisation, id, stored.version, sealed).map(Some),
-        Body::Absent | Body::Tombstone => Ok(None),
-    }
 }

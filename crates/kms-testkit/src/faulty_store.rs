@@ -130,6 +130,10 @@ impl Store for FaultyStore {
         self.inner.acquire(role).await
     }
 
+    fn started(&self) {
+        self.inner.started();
+    }
+
     fn health(&self) -> Health {
         match &self.plan().read_only {
             Some(reason) => Health::ReadOnly { reason: reason.clone() },

@@ -5,7 +5,6 @@ use kms_lifecycle::{ForeignState, Key, OriginState, OriginUpdate};
 use kms_replication::RefusalReason;
 use kms_storage::record::TombstoneRecord;
 use kms_storage::{Body, Commit, CommitError, RecordKey, RecordVersion, Write};
-use kms_types::OrganisationName;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -69,7 +68,7 @@ impl Zone {
         state: &OriginState,
         material: &Material,
     ) -> Result<Next, RefusalReason> {
-        let _turn = cell.turn.lock().await;
+        let _turn = self.directory.turn(cell).await;
         self.settled(cell).await.map_err(failed)?;
         let current = Arc::clone(&cell.look());
         let key = match current.key().apply_origin(state, self.clock.now()) {
@@ -97,7 +96,7 @@ impl Zone {
             return Err(failed("it is not known yet whether an earlier copy was stored"));
         }
         let place = RecordKey::key(organisation, state.id());
-        if self.take_note(organisation, &place, state).await? {
+        if self.take_note(&place).await? {
             return Ok(Next::Again);
         }
         let key = Key::replica_of(state, self.clock.now());
@@ -139,18 +138,13 @@ impl Zone {
     }
 
     /// Shows what the store has at the place of a key that is not shown; false when there is nothing.
-    async fn take_note(
-        &self,
-        organisation: &OrganisationName,
-        place: &RecordKey,
-        state: &OriginState,
-    ) -> Result<bool, RefusalReason> {
+    async fn take_note(&self, place: &RecordKey) -> Result<bool, RefusalReason> {
         let stored = self.store.get(place).await.map_err(failed)?;
         let sealed = match stored.body {
             Body::Live(sealed) => sealed,
             Body::Absent | Body::Tombstone => return Ok(false),
         };
-        match self.records.open_key(organisation, state.id(), stored.version, &sealed).map_err(failed)? {
+        match self.records.open_key(place, stored.version, &sealed).map_err(failed)? {
             Opened::Key(snapshot) => self.directory.load(snapshot),
             Opened::Tombstone(tombstone) => self.directory.load_tombstone(tombstone.id, Deleted::from(&tombstone)),
         };
@@ -158,7 +152,7 @@ impl Zone {
     }
 
     async fn delete_replica(&self, cell: &KeyCell, tombstone: &TombstoneRecord) -> Result<Next, RefusalReason> {
-        let _turn = cell.turn.lock().await;
+        let _turn = self.directory.turn(cell).await;
         self.settled(cell).await.map_err(failed)?;
         let current = Arc::clone(&cell.look());
         let key = current.key();
@@ -185,7 +179,7 @@ impl Zone {
         let place = RecordKey::key(&tombstone.organisation, tombstone.id);
         let stored = self.store.get(&place).await.map_err(failed)?;
         if let Body::Live(sealed) = stored.body {
-            let opened = self.records.open_key(&tombstone.organisation, tombstone.id, stored.version, &sealed);
+            let opened = self.records.open_key(&place, stored.version, &sealed);
             match opened.map_err(failed)? {
                 Opened::Key(snapshot) => self.directory.load(snapshot),
                 Opened::Tombstone(found) => self.directory.load_tombstone(found.id, Deleted::from(&found)),

@@ -27,7 +27,7 @@ impl Zone {
         let place = RecordKey::key(&deleted.organisation, key);
         let stored = self.store.get(&place).await.map_err(|cause| cause.to_string())?;
         let Body::Live(sealed) = stored.body else { return Err("the tombstone is missing".into()) };
-        let tombstone = match self.records.open_key(&deleted.organisation, key, stored.version, &sealed) {
+        let tombstone = match self.records.open_key(&place, stored.version, &sealed) {
             Ok(Opened::Tombstone(tombstone)) => tombstone,
             Ok(Opened::Key(_)) => return Err("the tombstone is missing".into()),
             Err(cause) => return Err(cause.to_string()),
