@@ -95,7 +95,7 @@ impl ZoneServer {
         let lock = ZoneLock::take(plan.location).map_err(|error| zone_failure(&plan.zone, &error))?;
         let (root_keys_from, root_clock) = (plan.root_keys_from.clone(), Arc::clone(&clock));
         let (kms, running, keyring_file) = start_service(plan, keys, &lock).await?;
-        let root_key = Arc::new(ZoneRootKey::new(keyring_file, root_keys_from, root_clock));
+        let root_key = Arc::new(ZoneRootKey::new(kms.zone_name().clone(), keyring_file, root_keys_from, root_clock));
         let wall_clock = Arc::new(move || clock.wall().as_seconds());
         let front_door = FrontDoor::new(kms.clone(), zones, requests, wall_clock);
         let router = match call_faults {

@@ -27,10 +27,12 @@ pub(crate) fn root_key_status(arguments: &TargetArguments) -> Result<String, Fai
     });
     match status {
         Ok(status) => Ok(describe(&status)),
-        Err(ClientFault::NoServer { .. }) => {
-            let ZoneFiles { store, .. } = target.files()?;
-            let label = KeyringLabel::read(&store.keyring).map_err(Failure::run)?;
+        Err(no_server @ ClientFault::NoServer { .. }) => {
+            let without_server = |fault| Failure::run(format!("{no_server}; and of its files: {fault}"));
+            let ZoneFiles { zone, store, .. } = target.files()?;
+            let label = KeyringLabel::read(&store.keyring).map_err(without_server)?;
             let status = json!({
+                "zone": zone.as_str(),
                 "provider": label.provider.to_string(),
                 "fingerprint": label.fingerprint.to_string(),
                 "since": label.since,
@@ -78,8 +80,12 @@ async fn rotate_files(files: ZoneFiles, to: RotateTo) -> Result<Value, Failure> 
     let lock = ZoneLock::take(&store).map_err(Failure::run)?;
     let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
     let opened = OpenKeyring::open_existing(&lock, &zone, &keys, &entropy).await.map_err(Failure::run)?;
-    let root_key = ZoneRootKey::new(opened.file, root_keys, Arc::new(ServiceClock::system()));
+    let root_key = ZoneRootKey::new(zone, opened.file, root_keys, Arc::new(ServiceClock::system()));
     root_key.rotate(to).await.map(|done| done.0).map_err(Failure::run)
+}
+
+fn whole_seconds(time: Timestamp) -> String {
+    time.to_string().replace(".000000000", "")
 }
 
 fn describe(status: &Value) -> String {
@@ -94,12 +100,13 @@ fn describe(status: &Value) -> String {
         // Writing to a string does not fail.
         let _ = writeln!(text, "{name:12} {shown}");
     };
+    line("zone", &status["zone"]);
     line("provider", &status["provider"]);
     line("place", &status["place"]);
     line("section", &status["section"]);
     line("fingerprint", &status["fingerprint"]);
     let since = status["since"].as_i64().and_then(|seconds| seconds.checked_mul(1_000_000_000));
-    line("since", &since.map_or(Value::Null, |nanos| Timestamp::from_nanos(nanos).to_string().into()));
+    line("since", &since.map_or(Value::Null, |nanos| whole_seconds(Timestamp::from_nanos(nanos)).into()));
     line("generation", &status["generation"]);
     line("epochs", &status["epochs"]);
     text

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Bytes;
 use kms_service::ServiceClock;
+use kms_types::ZoneName;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -14,6 +15,7 @@ use crate::root_key::{PROCESS_ENVIRONMENT, RootKeysFrom};
 
 /// The root key of a zone that is served.
 pub(crate) struct ZoneRootKey {
+    zone: ZoneName,
     file: KeyringFile,
     keys: RootKeysFrom,
     clock: Arc<ServiceClock>,
@@ -34,14 +36,15 @@ enum To {
 }
 
 impl ZoneRootKey {
-    pub(crate) fn new(file: KeyringFile, keys: RootKeysFrom, clock: Arc<ServiceClock>) -> Self {
-        Self { file, keys, clock }
+    pub(crate) fn new(zone: ZoneName, file: KeyringFile, keys: RootKeysFrom, clock: Arc<ServiceClock>) -> Self {
+        Self { zone, file, keys, clock }
     }
 
     /// The status as the members of an answer.
     pub(crate) fn status(&self) -> Result<Value, Refused> {
         let status = self.file.status().map_err(Refused::failed)?;
         Ok(json!({
+            "zone": self.zone.as_str(),
             "provider": status.provider.to_string(),
             "place": status.place,
             "section": status.section.to_string(),
