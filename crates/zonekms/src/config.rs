@@ -21,7 +21,7 @@ use kms_service::{CredentialConfig, ReplicationConfig};
 use kms_types::{KeyName, OrganisationName, ZoneName};
 use tokio_rustls::rustls::ServerConfig;
 
-pub use load::load;
+pub use load::{Places, load, places};
 pub use report::Report;
 
 use crate::logging::LogSettings;
@@ -38,6 +38,8 @@ pub struct Config {
     pub listen: Listen,
     /// Where health is served, if anywhere.
     pub operations: Option<SocketAddr>,
+    /// Where operators' commands reach the running server.
+    pub control_socket: PathBuf,
     /// Where the data lies.
     pub store: StoreLocation,
     /// The key that wraps the keyring, and where it came from.

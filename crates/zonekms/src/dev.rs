@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::DevArguments;
 use crate::config::{Limits, Transport};
+use crate::control::{Control, ControlServer};
 use crate::failure::Failure;
 use crate::logging::{self, LogSettings};
 use crate::root_key::Environment;
@@ -95,6 +96,8 @@ async fn run(plan: DevPlan) -> Result<(), Failure> {
         };
         servers.push(started?);
     }
+    let control = Control::new(servers.iter().map(ZoneServer::controlled));
+    let control = ControlServer::open(&directory.control_socket(), control).map_err(Failure::run)?;
     let kms: Vec<_> = servers.iter().map(|server| server.kms().clone()).collect();
     status.serving(kms.clone());
     servers.iter().for_each(ZoneServer::announce);
@@ -117,6 +120,7 @@ async fn run(plan: DevPlan) -> Result<(), Failure> {
     signals.end_at_once_on_the_next();
     lab_ending.cancel();
     let _ = lab_serving.await;
+    control.stop().await;
     shutdown.cancel();
     let mut stopped = Ok(());
     for server in servers {

@@ -7,6 +7,7 @@ pub mod config;
 
 mod adopt;
 mod cli;
+mod control;
 mod dev;
 mod duration;
 mod failure;
@@ -75,6 +76,7 @@ fn run(command: Command) -> Result<(), Failure> {
             let identity = ZoneIdentity::create(&directory, &zone, &OsEntropy).map_err(Failure::run)?;
             print(&describe_new_identity(&directory, &zone, &identity))
         }
+        Command::RootKey(RootKeyCommand::Status { target }) => print(&control::root_key_status(&target)?),
         Command::RootKey(RootKeyCommand::New { file }) => {
             let key = root_key::create_root_key_file(&file, &OsEntropy).map_err(Failure::run)?;
             print(&root_key::describe_new_root_key(&file, &key.fingerprint()))

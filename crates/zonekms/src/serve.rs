@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Config, Listen, Organisation};
+use crate::control::{Control, ControlServer};
 use crate::failure::Failure;
 use crate::root_key::Environment;
 use crate::signals::Signals;
@@ -95,6 +96,14 @@ async fn run(config: Config) -> Result<(), Failure> {
     };
     // It wrapped the keyring, and is not needed again until the next start.
     drop(config.root_key);
+    let control = Control::new([server.controlled()]);
+    let control = match ControlServer::open(&config.control_socket, control) {
+        Ok(control) => control,
+        Err(fault) => {
+            shutdown.cancel();
+            return server.stop().await.and(Err(Failure::run(fault)));
+        }
+    };
     status.serving(vec![server.kms().clone()]);
     server.announce();
 
@@ -105,6 +114,7 @@ async fn run(config: Config) -> Result<(), Failure> {
     status.stopping();
     tracing::info!(%zone, "stopping");
     signals.end_at_once_on_the_next();
+    control.stop().await;
     shutdown.cancel();
     let stopped = server.stop().await;
     watching.cancel();

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use kms_crypto::{Entropy, Keyring, OsEntropy, RootKey};
+use kms_crypto::{Entropy, Keyring, OsEntropy, RootKey, RootKeyFingerprint};
 use kms_http::{FrontDoor, Handshake, OperationFaults, ZoneEntry};
 use kms_link::{FrameFaults, LinkConfig};
 use kms_service::{Kms, KmsConfig, OrganisationConfig, Parts, ReplicationConfig, Running, ServiceClock};
@@ -17,6 +17,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Limits, Replication, StoreLocation, Transport};
+use crate::control::ControlledZone;
 use crate::failure::Failure;
 use crate::keyring_file::{OpenKeyring, ZoneLock};
 
@@ -58,6 +59,7 @@ struct Links {
 /// A zone that answers requests.
 pub(crate) struct ZoneServer {
     kms: Kms,
+    root_key: RootKeyFingerprint,
     address: SocketAddr,
     running: Running,
     serving: JoinHandle<io::Result<()>>,
@@ -88,6 +90,7 @@ impl ZoneServer {
         };
         // Before anything of the zone is looked for: two first starts at once would each make a keyring, and one be lost.
         let lock = ZoneLock::take(plan.location).map_err(|error| zone_failure(&plan.zone, &error))?;
+        let root_key = plan.root_key.fingerprint();
         let (kms, running) = start_service(plan, keys, &lock).await?;
         let wall_clock = Arc::new(move || clock.wall().as_seconds());
         let front_door = FrontDoor::new(kms.clone(), zones, requests, wall_clock);
@@ -106,12 +109,17 @@ impl ZoneServer {
             let _guard = shutdown.clone().drop_guard();
             kms_http::serve(listener, handshake, router, connections, shutdown).await
         });
-        Ok(Self { kms, address, running, serving, links, lock })
+        Ok(Self { kms, root_key, address, running, serving, links, lock })
     }
 
     /// The zone's service.
     pub(crate) fn kms(&self) -> &Kms {
         &self.kms
+    }
+
+    /// What operators' commands work on.
+    pub(crate) fn controlled(&self) -> ControlledZone {
+        ControlledZone { kms: self.kms.clone(), root_key: self.root_key }
     }
 
     /// Says in the log that the zone is served, and where.

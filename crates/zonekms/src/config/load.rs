@@ -1,7 +1,7 @@
 //! From a TOML file to a [`Config`], or to everything that is wrong with it.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use axum::http::Uri;
@@ -15,6 +15,7 @@ use super::replication::read_replication;
 use super::report::Report;
 use super::section::{Section, Text};
 use super::{Config, Limits, Listen, LoadedRootKey, StoreLocation, Transport};
+use crate::control::SOCKET_NAME;
 use crate::logging::{LogFormat, LogLevel, LogSettings};
 use crate::root_key::{Environment, RootKeySource};
 use crate::tls;
@@ -24,6 +25,38 @@ use crate::tls;
 /// # Errors
 /// The report with every fault, when there is one.
 pub fn load(file: &Path, environment: Environment<'_>) -> Result<(Config, Report), Box<Report>> {
+    read_file(file, environment, read)
+}
+
+/// Where a server of a configuration is to be found: what commands need that work on a running server, or on its files.
+pub struct Places {
+    /// The zone.
+    pub zone: ZoneName,
+    /// Where the data lies.
+    pub store: StoreLocation,
+    /// Where operators' commands reach the running server.
+    pub control_socket: PathBuf,
+}
+
+/// Reads the places of `file` and nothing else: no secret is read, and the rest of the file may be wrong.
+///
+/// # Errors
+/// The report with every fault of the places.
+pub fn places(file: &Path) -> Result<Places, Box<Report>> {
+    let (places, _) = read_file(file, &|_| None, |mut root, source, report| {
+        let zone = root.text("zone", report).and_then(|text| text.parse(report));
+        let store = read_store(&mut root, source, report)?;
+        let control_socket = read_control(&mut root, &store, source, report)?;
+        Some(Places { zone: zone?, store, control_socket })
+    })?;
+    Ok(places)
+}
+
+fn read_file<T>(
+    file: &Path,
+    environment: Environment<'_>,
+    read: impl FnOnce(Section<'_>, &Source<'_>, &mut Report) -> Option<T>,
+) -> Result<(T, Report), Box<Report>> {
     let text = match std::fs::read_to_string(file) {
         Ok(text) => Zeroizing::new(text),
         Err(error) => {
@@ -39,9 +72,8 @@ pub fn load(file: &Path, environment: Environment<'_>) -> Result<(Config, Report
     }
     let base = file.parent().unwrap_or(Path::new("."));
     let source = Source { file, base, environment };
-    let config = read(Section::root(&document), &source, &mut report);
-    match config {
-        Some(config) if report.is_clean() => Ok((config, report)),
+    match read(Section::root(&document), &source, &mut report) {
+        Some(found) if report.is_clean() => Ok((found, report)),
         Some(_) | None => Err(Box::new(report)),
     }
 }
@@ -67,6 +99,7 @@ fn read(mut root: Section<'_>, source: &Source<'_>, report: &mut Report) -> Opti
     let listen = read_listen(&mut root, source, report);
     let operations = read_operations(&mut root, report);
     let store = read_store(&mut root, source, report);
+    let control_socket = store.as_ref().and_then(|store| read_control(&mut root, store, source, report));
     let root_key = read_root_key(&mut root, source, report);
     let organisations = read_organisations(&mut root, &zones, source, report);
     let replication = read_replication(&mut root, zone_name.as_ref(), &zones, source, report);
@@ -79,6 +112,7 @@ fn read(mut root: Section<'_>, source: &Source<'_>, report: &mut Report) -> Opti
         zones,
         listen: listen?,
         operations,
+        control_socket: control_socket?,
         store: store?,
         root_key,
         replication,
@@ -202,6 +236,23 @@ fn read_store(root: &mut Section<'_>, source: &Source<'_>, report: &mut Report) 
         text.fault(report, "manifest and keyring must be two files");
     }
     Some(location)
+}
+
+/// Beside the store if it is not given, so that every server has one of its own.
+fn read_control(
+    root: &mut Section<'_>,
+    store: &StoreLocation,
+    source: &Source<'_>,
+    report: &mut Report,
+) -> Option<PathBuf> {
+    let beside = store.directory.parent().unwrap_or(source.base).join(SOCKET_NAME);
+    let Some(mut section) = root.optional_section("control", report) else { return Some(beside) };
+    let text = section.optional_text("socket", report);
+    section.finish(report);
+    match text {
+        Some(text) => text.path(source.base, report),
+        None => Some(beside),
+    }
 }
 
 fn read_root_key(root: &mut Section<'_>, source: &Source<'_>, report: &mut Report) -> Option<LoadedRootKey> {

@@ -20,6 +20,7 @@ impl fmt::Display for Config {
             Some(address) => writeln!(f, "operations     {address}")?,
             None => writeln!(f, "operations     none")?,
         }
+        writeln!(f, "control        {}", self.control_socket.display())?;
         writeln!(f, "store          {}", self.store.directory.display())?;
         writeln!(f, "manifest       {}", self.store.manifest.display())?;
         writeln!(f, "keyring        {}", self.store.keyring.display())?;

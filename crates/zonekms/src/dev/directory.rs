@@ -7,6 +7,7 @@ use kms_crypto::{Entropy, RootKey};
 use kms_types::ZoneName;
 
 use crate::config::StoreLocation;
+use crate::control::socket_in;
 use crate::file_lock::{FileLock, LockFault};
 use crate::private_files::{create_private_directory, replace_private_file};
 use crate::root_key::{NewRootKeyError, RootKeyFault, RootKeySource, create_root_key_file};
@@ -77,6 +78,11 @@ impl DataDirectory {
     /// The file that keeps how far the lab's clock was moved.
     pub(super) fn lab_clock(&self) -> PathBuf {
         self.path.join("lab.json")
+    }
+
+    /// Where operators' commands reach the lab.
+    pub(super) fn control_socket(&self) -> PathBuf {
+        socket_in(&self.path)
     }
 
     /// Writes what a shell sources to reach this lab. It is there as a whole or not at all.

@@ -3,6 +3,7 @@
 
 mod api;
 mod config_files;
+mod control;
 mod dev;
 mod first_start;
 mod inspect;
