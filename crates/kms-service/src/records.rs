@@ -1,6 +1,6 @@
 //! Between live keys and sealed records: the one place where material leaves its snapshot, for its record only.
 
-use kms_crypto::{CheckValue, Entropy, KeyMaterial, Keyring, RecordError};
+use kms_crypto::{CheckValue, Entropy, KeyMaterial, Keyring, RecordError, SecretBytes};
 use kms_lifecycle::{
     InconsistentKey, Key, KeyParts, Kind, Made, ManualCount, OriginState, Place, Rejection, RevisionStamp, Rotation,
     Schedule, Status, Tombstone, Usage, VersionInfo,
@@ -9,7 +9,7 @@ use kms_storage::record::{
     self, AutomaticRecord, KeyRecord, KindRecord, MadeRecord, Materials, NameRecord, PlaceRecord, Record,
     RecordFormatError, RotationRecord, StatusRecord, TombstoneRecord, Transfer, UsageRecord, VersionRecord,
 };
-use kms_storage::{RecordKey, RecordVersion};
+use kms_storage::{RecordKey, RecordKind, RecordVersion};
 use kms_types::{KeyId, KeyName, OrganisationName};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -29,6 +29,16 @@ pub(crate) enum Opened {
     Key(Snapshot),
     /// The key was deleted.
     Tombstone(TombstoneRecord),
+}
+
+/// What a record says, whatever its kind.
+pub(crate) enum Content {
+    /// A key, with the material of each version.
+    Key(Box<Key>, Box<[Arc<KeyMaterial>]>),
+    /// A key that was deleted.
+    Tombstone(TombstoneRecord),
+    /// The key that has a name.
+    Name(KeyId),
 }
 
 /// What another zone sent.
@@ -105,8 +115,18 @@ impl Records {
         key_id: KeyId,
         version: RecordVersion,
     ) -> Result<Vec<u8>, KmsError> {
+        self.seal_name_at(&RecordKey::name(organisation, name), key_id, version)
+    }
+
+    /// As [`Records::seal_name`], where the name itself is not known.
+    pub(crate) fn seal_name_at(
+        &self,
+        place: &RecordKey,
+        key_id: KeyId,
+        version: RecordVersion,
+    ) -> Result<Vec<u8>, KmsError> {
         let plain = encoded(record::encode_name(NameRecord { key_id }))?;
-        self.seal(&RecordKey::name(organisation, name), version, &plain)
+        self.seal(place, version, &plain)
     }
 
     fn seal(&self, place: &RecordKey, version: RecordVersion, plain: &[u8]) -> Result<Vec<u8>, KmsError> {
@@ -135,6 +155,23 @@ impl Records {
         }
     }
 
+    /// The content of the record found at `place`, for a backup: opened, and found to be one of that place.
+    pub(crate) fn open_content(
+        &self,
+        place: &RecordKey,
+        version: RecordVersion,
+        sealed: &[u8],
+    ) -> Result<SecretBytes, Unusable> {
+        let plain = self.keyring.open_record(place.as_str(), version.get(), sealed)?;
+        read_content(place, plain.expose())?;
+        Ok(plain)
+    }
+
+    /// The id of the store that the records are sealed for.
+    pub(crate) fn store_id(&self) -> [u8; 16] {
+        *self.keyring.store_id()
+    }
+
     /// What other zones are told of the key, to be sealed to each of them.
     pub(crate) fn transfer_of(&self, snapshot: &Snapshot) -> Result<Zeroizing<Vec<u8>>, KmsError> {
         let state = snapshot.key().origin_state().ok_or(KmsError::Rejected(Rejection::NotOnReplica))?;
@@ -158,6 +195,28 @@ impl Records {
             }
             Transfer::Tombstone(tombstone) => Ok(Arrived::Tombstone(tombstone)),
         }
+    }
+}
+
+/// Reads the content of a record of `place`, and verifies every check value in it.
+pub(crate) fn read_content(place: &RecordKey, plain: &[u8]) -> Result<Content, Unusable> {
+    match (record::decode(plain)?, place.kind()) {
+        (Record::Key(key, secrets), RecordKind::Key { organisation, id })
+            if key.id == *id && key.organisation == *organisation =>
+        {
+            let material = verified_material(&key, secrets)?;
+            Ok(Content::Key(Box::new(Key::restore(to_parts(key)?)?), material))
+        }
+        (Record::Tombstone(tombstone), RecordKind::Key { organisation, id })
+            if tombstone.id == *id && tombstone.organisation == *organisation =>
+        {
+            Ok(Content::Tombstone(tombstone))
+        }
+        (Record::Name(name), RecordKind::Name { .. }) => Ok(Content::Name(name.key_id)),
+        (
+            Record::Key(..) | Record::Tombstone(_) | Record::Name(_),
+            RecordKind::Key { .. } | RecordKind::Name { .. },
+        ) => Err(Unusable::Misplaced),
     }
 }
 

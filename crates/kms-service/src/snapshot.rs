@@ -10,7 +10,7 @@ use std::sync::Arc;
 /// to it.
 pub(crate) struct Snapshot {
     key: Arc<Key>,
-    /// The material of version n at place n - 1. Versions live on in later snapshots, hence the `Arc`.
+    /// The material of each of the key's versions, in their order. Versions live on in later snapshots, hence the `Arc`.
     material: Box<[Arc<KeyMaterial>]>,
     record: RecordVersion,
 }
@@ -52,7 +52,9 @@ impl Snapshot {
     }
 
     fn material_of(&self, key: KeyId, version: MaterialVersion) -> Option<&KeyMaterial> {
-        let place = usize::try_from(version.get()).ok()?.checked_sub(1)?;
-        (key == self.key.id()).then(|| self.material.get(place))?.map(AsRef::as_ref)
+        if key != self.key.id() {
+            return None;
+        }
+        self.material.get(self.key.place_of(version)?).map(AsRef::as_ref)
     }
 }

@@ -114,6 +114,8 @@ impl Outbox {
         let (sender, receiver) = mpsc::channel(self.queue);
         self.state().links.insert(target.clone(), sender);
         self.input(|origin| origin.link_up(target, now));
+        // Whoever was away may come back as it was at its last backup.
+        self.input(|origin| origin.recheck(target, now));
         receiver
     }
 
