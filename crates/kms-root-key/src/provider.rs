@@ -59,6 +59,11 @@ pub trait RootKeyProvider: Send + Sync {
     /// What and where it is, for logs and messages: a path or an address, never a secret.
     fn place(&self) -> String;
 
+    /// The fingerprint of the root key, where it is known without asking anyone.
+    fn fingerprint(&self) -> Option<RootKeyFingerprint> {
+        None
+    }
+
     /// The root key that `descriptor` was made with. A provider that holds two gives the one with the fingerprint `wanted`; one
     /// that holds or derives another than that gives what it has: the caller compares.
     ///

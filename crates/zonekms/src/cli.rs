@@ -79,6 +79,15 @@ pub(crate) struct TargetArguments {
     pub(crate) zone: Option<ZoneName>,
 }
 
+#[derive(Debug, clap::Args)]
+pub(crate) struct RotateArguments {
+    #[command(flatten)]
+    pub(crate) target: TargetArguments,
+    /// Change to the root key of the configuration's section [root-key-next], instead of another one of the same provider.
+    #[arg(long)]
+    pub(crate) to_next: bool,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum RootKeyCommand {
     /// Make a random root key in a new file that only you can read.
@@ -90,6 +99,13 @@ pub(crate) enum RootKeyCommand {
     Status {
         #[command(flatten)]
         target: TargetArguments,
+    },
+    /// Wrap a zone's keyring under another root key: by the running server, or on the files when none runs.
+    Rotate(RotateArguments),
+    /// Make the AES key that the section pkcs11 of the configuration names, in its token.
+    NewTokenKey {
+        #[command(flatten)]
+        config: ConfigArgument,
     },
 }
 

@@ -15,7 +15,8 @@ mod socket;
 mod target;
 mod zones;
 
-pub(crate) use commands::root_key_status;
+pub(crate) use commands::{root_key_rotate, root_key_status};
+pub(crate) use root_key::ZoneRootKey;
 pub(crate) use socket::ControlServer;
-pub(crate) use target::{SOCKET_NAME, Target, socket_in};
+pub(crate) use target::{SOCKET_NAME, socket_in};
 pub(crate) use zones::{Control, ControlledZone};

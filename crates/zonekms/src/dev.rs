@@ -2,7 +2,7 @@
 
 mod banner;
 mod credentials;
-mod directory;
+pub(crate) mod directory;
 mod faults;
 mod lab;
 mod links;
@@ -21,7 +21,7 @@ use crate::config::{Limits, Transport};
 use crate::control::{Control, ControlServer};
 use crate::failure::Failure;
 use crate::logging::{self, LogSettings};
-use crate::root_key::Environment;
+use crate::root_key::{Environment, RootKeys, RootKeysFrom};
 use crate::serve::{bind, runtime};
 use crate::signals::Signals;
 use crate::status::Status;
@@ -83,7 +83,8 @@ async fn run(plan: DevPlan) -> Result<(), Failure> {
             zones: &zones,
             organisations: vec![api_key.organisation(plan.default_key.clone())?],
             location: &zone.location,
-            root_key: &root_key,
+            root_keys: &RootKeys::only(Arc::new(root_key)),
+            root_keys_from: RootKeysFrom::KeyFile(zone.root_key_file()),
             limits: &Limits::default(),
             clock: lab_clock.clock(),
             links: Some(links),

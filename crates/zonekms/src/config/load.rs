@@ -6,18 +6,20 @@ use std::time::Duration;
 
 use axum::http::Uri;
 use kms_http::ZoneEntry;
+use kms_root_key::Token;
 use kms_types::ZoneName;
 use toml::de::DeTable;
 use zeroize::Zeroizing;
 
-use super::organisations::{read_credential_name, read_organisations};
+use super::organisations::read_organisations;
 use super::replication::read_replication;
 use super::report::Report;
+use super::root_key::{read_only_token, read_root_keys};
 use super::section::{Section, Text};
-use super::{Config, Limits, Listen, LoadedRootKey, StoreLocation, Transport};
+use super::{Config, Limits, Listen, StoreLocation, Transport};
 use crate::control::SOCKET_NAME;
 use crate::logging::{LogFormat, LogLevel, LogSettings};
-use crate::root_key::{Environment, RootKeySource};
+use crate::root_key::{Environment, RootKeys};
 use crate::tls;
 
 /// Reads and checks `file` and everything it points to. The report of a usable file holds its warnings.
@@ -50,6 +52,25 @@ pub fn places(file: &Path) -> Result<Places, Box<Report>> {
         Some(Places { zone: zone?, store, control_socket })
     })?;
     Ok(places)
+}
+
+/// Reads the root keys of `file` with the secrets they need, and nothing else.
+///
+/// # Errors
+/// The report with every fault of these sections.
+pub(crate) fn root_keys(file: &Path, environment: Environment<'_>) -> Result<RootKeys, Box<Report>> {
+    let (keys, _) = read_file(file, environment, |mut root, source, report| read_root_keys(&mut root, source, report))?;
+    Ok(keys)
+}
+
+/// Reads the PKCS#11 token that `file` names for a root key, and nothing else.
+///
+/// # Errors
+/// The report with every fault of that section.
+pub(crate) fn token(file: &Path, environment: Environment<'_>) -> Result<Token, Box<Report>> {
+    let (token, _) =
+        read_file(file, environment, |mut root, source, report| read_only_token(&mut root, source, report))?;
+    Ok(token)
 }
 
 fn read_file<T>(
@@ -100,13 +121,12 @@ fn read(mut root: Section<'_>, source: &Source<'_>, report: &mut Report) -> Opti
     let operations = read_operations(&mut root, report);
     let store = read_store(&mut root, source, report);
     let control_socket = store.as_ref().and_then(|store| read_control(&mut root, store, source, report));
-    let root_key = read_root_key(&mut root, source, report);
+    let root_keys = read_root_keys(&mut root, source, report);
     let organisations = read_organisations(&mut root, &zones, source, report);
     let replication = read_replication(&mut root, zone_name.as_ref(), &zones, source, report);
     let limits = read_limits(&mut root, report);
     let log = read_log(&mut root, report);
     root.finish(report);
-    let root_key = root_key?;
     Some(Config {
         zone: zone_name?,
         zones,
@@ -114,7 +134,7 @@ fn read(mut root: Section<'_>, source: &Source<'_>, report: &mut Report) -> Opti
         operations,
         control_socket: control_socket?,
         store: store?,
-        root_key,
+        root_keys: root_keys?,
         replication,
         organisations,
         limits,
@@ -252,25 +272,6 @@ fn read_control(
     match text {
         Some(text) => text.path(source.base, report),
         None => Some(beside),
-    }
-}
-
-fn read_root_key(root: &mut Section<'_>, source: &Source<'_>, report: &mut Report) -> Option<LoadedRootKey> {
-    let mut section = root.section("root-key", report)?;
-    let given = section.one_of(&["file", "environment", "credential"], report);
-    section.finish(report);
-    let (key, text) = given?;
-    let place = match key {
-        "file" => RootKeySource::File(text.path(source.base, report)?),
-        "environment" => RootKeySource::Environment(text.as_str().to_owned()),
-        _ => RootKeySource::Credential(read_credential_name(&text, report)?),
-    };
-    match place.load(source.environment) {
-        Ok(key) => Some(LoadedRootKey { source: place, key }),
-        Err(fault) => {
-            text.fault(report, fault);
-            None
-        }
     }
 }
 

@@ -37,6 +37,12 @@ impl Refused {
     }
 }
 
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
 impl IntoResponse for Done {
     fn into_response(self) -> Response {
         answer(StatusCode::OK, &self.0)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::routing::get;
+use axum::routing::{get, post};
 
 use super::answer::Refused;
 use super::root_key;
@@ -18,6 +18,7 @@ pub(super) fn router(control: Arc<Control>) -> Router {
     Router::new()
         .route("/zones", get(zones::list))
         .route("/zones/{zone}/root-key", get(root_key::status))
+        .route("/zones/{zone}/root-key/rotate", post(root_key::rotate))
         .fallback(async || Refused::unknown("this server does not know the command: is it of another version?"))
         .layer(DefaultBodyLimit::max(REQUEST_LIMIT))
         .with_state(control)

@@ -7,16 +7,32 @@ use serde_json::Value;
 
 use super::client::{Client, ClientFault};
 use crate::cli::TargetArguments;
-use crate::config;
+use crate::config::{self, Places, StoreLocation};
+use crate::dev::directory::zone_files;
 use crate::failure::Failure;
+use crate::root_key::RootKeysFrom;
 
 /// The name of the socket in a directory of data.
 pub(crate) const SOCKET_NAME: &str = "control.sock";
 
 /// A server, and perhaps one of its zones.
 pub(crate) struct Target {
-    pub(crate) socket: PathBuf,
+    socket: PathBuf,
     zone: Option<ZoneName>,
+    files: Files,
+}
+
+/// Where its files are, for commands that can do without a server.
+enum Files {
+    Config { file: PathBuf, store: StoreLocation },
+    Lab { data_dir: PathBuf },
+}
+
+/// One zone's files, while nobody serves it.
+pub(crate) struct ZoneFiles {
+    pub(crate) zone: ZoneName,
+    pub(crate) store: StoreLocation,
+    pub(crate) root_keys: RootKeysFrom,
 }
 
 impl Target {
@@ -25,14 +41,18 @@ impl Target {
         let TargetArguments { config, data_dir, zone } = arguments;
         match (config, data_dir) {
             (Some(file), _) => {
-                let places = config::places(file).map_err(Failure::input)?;
-                if let Some(zone) = zone.as_ref().filter(|zone| **zone != places.zone) {
-                    let message = format!("{} is for zone {}, not {zone}", file.display(), places.zone);
-                    return Err(Failure::input(message));
+                let Places { zone: configured, store, control_socket } =
+                    config::places(file).map_err(Failure::input)?;
+                if let Some(zone) = zone.as_ref().filter(|zone| **zone != configured) {
+                    return Err(Failure::input(format!("{} is for zone {configured}, not {zone}", file.display())));
                 }
-                Ok(Self { socket: places.control_socket, zone: Some(places.zone) })
+                let files = Files::Config { file: file.clone(), store };
+                Ok(Self { socket: control_socket, zone: Some(configured), files })
             }
-            (None, Some(directory)) => Ok(Self { socket: socket_in(directory), zone: zone.clone() }),
+            (None, Some(directory)) => {
+                let files = Files::Lab { data_dir: directory.clone() };
+                Ok(Self { socket: socket_in(directory), zone: zone.clone(), files })
+            }
             (None, None) => Err(Failure::input("give --config FILE, or --data-dir DIR for zonekms dev")),
         }
     }
@@ -47,6 +67,19 @@ impl Target {
             None => only_zone(&client.get("/zones").await?)?,
         };
         Ok((client, format!("/zones/{zone}")))
+    }
+
+    /// The zone's files, to be worked on under the zone's lock.
+    pub(crate) fn files(&self) -> Result<ZoneFiles, Failure> {
+        let zone = self.zone.clone().ok_or_else(|| Failure::input("which zone? give --zone"))?;
+        let (root_keys, store) = match &self.files {
+            Files::Config { file, store } => (RootKeysFrom::Config(file.clone()), store.clone()),
+            Files::Lab { data_dir } => {
+                let (root_key, store) = zone_files(data_dir, &zone);
+                (RootKeysFrom::KeyFile(root_key), store)
+            }
+        };
+        Ok(ZoneFiles { zone, store, root_keys })
     }
 }
 

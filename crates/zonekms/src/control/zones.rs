@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, RawPathParams, State};
 use axum::http::request::Parts;
-use kms_crypto::RootKeyFingerprint;
 use kms_service::Kms;
 use kms_types::ZoneName;
 use serde_json::json;
 
 use super::answer::{Answer, Done, Refused};
+use super::root_key::ZoneRootKey;
 
 /// Every zone of this process.
 pub(crate) struct Control {
@@ -19,7 +19,7 @@ pub(crate) struct Control {
 /// One zone, with everything that a command may need of it.
 pub(crate) struct ControlledZone {
     pub(crate) kms: Kms,
-    pub(crate) root_key: RootKeyFingerprint,
+    pub(crate) root_key: Arc<ZoneRootKey>,
 }
 
 impl Control {

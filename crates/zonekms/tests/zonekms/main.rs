@@ -9,6 +9,7 @@ mod first_start;
 mod inspect;
 mod program;
 mod relay;
+mod root_keys;
 mod serve;
 mod serve_zones;
 mod zone_identity;

@@ -1,0 +1,8 @@
+//! Root keys of every provider through the real program: first start, restart, rotation, refusals, kills.
+
+mod killed;
+mod other_kms;
+mod passphrase;
+mod rotation;
+mod token;
+mod zone;
