@@ -41,6 +41,8 @@ pub struct BackupSummary {
     pub records: u64,
     /// The store's revision as of which it stands.
     pub as_of: StoreRevision,
+    /// SHA-256 of its content, as its trailer has it.
+    pub digest: [u8; 32],
 }
 
 /// Why there is no backup. What was handed out of it is good for nothing.
@@ -204,7 +206,7 @@ impl Backup<'_> {
         let (_, trailer) = writer.finish(as_of.get())?;
         let part = BackupPart { sealed: buffer.take(), records: trailer.records };
         out.send(part).await.map_err(|_| BackupError::Abandoned)?;
-        Ok(BackupSummary { records: trailer.records, as_of })
+        Ok(BackupSummary { records: trailer.records, as_of, digest: trailer.digest })
     }
 
     /// Puts a record into the backup; a place without one is left out.

@@ -45,5 +45,5 @@ pub use kms::{ClockStatus, Kms, Replicated};
 pub use kms_replication::{Lag, Uptime};
 pub use link::{BadFrame, FrameNotSent, FrameReceiver, FrameSender, LinkEndpoint, MAX_FRAME_LEN};
 pub use replication::{ReplicaFailure, ReplicaStatus, ReplicationConfig, SetBack};
-pub use restore::{BackupContent, RestoreError, RestoreTarget, Restored, restore_backup, verify_backup};
+pub use restore::{BackupContent, RestoreError, RestoreTarget, Restored, VerifiedBackup, verify_backup};
 pub use start::{KmsConfig, OrganisationConfig, Parts, Running};

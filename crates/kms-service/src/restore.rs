@@ -35,10 +35,8 @@ pub struct BackupContent {
 }
 
 /// What a restore made.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Restored {
-    /// The backup it was made of.
-    pub content: BackupContent,
     /// Keys whose deletion would have come sooner than seven days from the restore, and was moved to then.
     pub deletions_held: u64,
     /// Keys of several zones, which go on with a new material version.
@@ -109,6 +107,12 @@ pub enum RestoreError {
     Seal(KmsError),
 }
 
+/// A backup that was proven to be whole and good, and can be restored.
+pub struct VerifiedBackup {
+    content: BackupContent,
+    replaced: HashMap<Box<str>, Last>,
+}
+
 /// Proves that the backup `input` is whole: that nothing was altered or is missing, that every key version matches its check
 /// value, that every key is one that could be, and that names and keys agree. `progress` is told how many records were read.
 ///
@@ -121,58 +125,75 @@ pub fn verify_backup(
     unlock: &Unlock,
     input: impl Read,
     progress: &mut dyn FnMut(u64),
-) -> Result<BackupContent, RestoreError> {
-    Ok(survey(unlock, input, progress)?.0)
+) -> Result<VerifiedBackup, RestoreError> {
+    let (content, replaced) = survey(unlock, input, progress)?;
+    Ok(VerifiedBackup { content, replaced })
 }
 
-/// Makes the records of a backup those of an empty store, after having proven that it is whole. `open` gives the backup from
-/// its beginning, and is called twice; `progress` is told how many records were read, of both readings.
-///
-/// The numbers of the restored keys go on above everything that may have been used since the backup.
-///
-/// # Errors
-///
-/// [`RestoreError`]; the store is then to be thrown away.
-pub async fn restore_backup<R: Read>(
-    unlock: &Unlock,
-    open: impl Fn() -> Result<R, ReadError>,
-    target: RestoreTarget<'_>,
-    progress: &mut dyn FnMut(u64),
-) -> Result<Restored, RestoreError> {
-    let (content, replaced) = survey(unlock, open()?, progress)?;
-    let RestoreTarget { zone, store, keyring, entropy, now } = target;
-    if content.header.zone != *zone {
-        return Err(RestoreError::OtherZone { found: content.header.zone, zone: zone.clone() });
+impl VerifiedBackup {
+    /// What it holds.
+    #[must_use]
+    pub const fn content(&self) -> &BackupContent {
+        &self.content
     }
-    if now < content.header.taken_at {
-        return Err(RestoreError::ClockBehind { taken_at: content.header.taken_at, now });
-    }
-    let records = Records::new(Arc::new(keyring), Arc::clone(&entropy));
-    let mut restore = Restore { records, entropy, now, deletions_held: 0, rotated: 0 };
-    let mut reader = BackupReader::open(unlock, open()?)?;
-    let mut batch = Batch { store, writes: Vec::new(), bytes: 0 };
-    let (mut number, read_before) = (0, content.trailer.records);
-    let trailer = loop {
-        match reader.next_event()? {
-            Event::Record { path, content } => {
-                number += 1;
-                if replaced.get(path.as_str()).is_some_and(|last| *last != Last::Record(number)) {
-                    continue;
-                }
-                let place = place_of(&path)?;
-                let write = restore.write(place, content.expose())?;
-                batch.put(write).await?;
-                progress(read_before + number);
-            }
-            Event::Removed { .. } | Event::CatchUp => {}
-            Event::End(trailer) => break trailer,
+
+    /// Whether it can be restored as `zone` at `now`: to be asked before anything is made for it.
+    ///
+    /// # Errors
+    ///
+    /// [`RestoreError::OtherZone`] and [`RestoreError::ClockBehind`].
+    pub fn check_target(&self, zone: &ZoneName, now: Timestamp) -> Result<(), RestoreError> {
+        let Header { zone: found, taken_at, .. } = &self.content.header;
+        if found != zone {
+            return Err(RestoreError::OtherZone { found: found.clone(), zone: zone.clone() });
         }
-    };
-    if trailer != content.trailer {
-        return Err(RestoreError::Changed);
+        if now < *taken_at {
+            return Err(RestoreError::ClockBehind { taken_at: *taken_at, now });
+        }
+        Ok(())
     }
-    batch.flush().await?;
-    Ok(Restored { content, deletions_held: restore.deletions_held, rotated: restore.rotated })
+
+    /// Makes the records of the backup, read again from `input`, those of an empty store. `progress` is told how many records
+    /// were read. The numbers of the restored keys go on above everything that may have been used since the backup.
+    ///
+    /// # Errors
+    ///
+    /// [`RestoreError`]; the store is then to be thrown away.
+    pub async fn restore(
+        &self,
+        unlock: &Unlock,
+        input: impl Read,
+        target: RestoreTarget<'_>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Restored, RestoreError> {
+        let RestoreTarget { zone, store, keyring, entropy, now } = target;
+        self.check_target(zone, now)?;
+        let records = Records::new(Arc::new(keyring), Arc::clone(&entropy));
+        let mut restore = Restore { records, entropy, now, deletions_held: 0, rotated: 0 };
+        let mut reader = BackupReader::open(unlock, input)?;
+        let mut batch = Batch { store, writes: Vec::new(), bytes: 0 };
+        let mut number = 0;
+        let trailer = loop {
+            match reader.next_event()? {
+                Event::Record { path, content } => {
+                    number += 1;
+                    if self.replaced.get(path.as_str()).is_some_and(|last| *last != Last::Record(number)) {
+                        continue;
+                    }
+                    batch.put(restore.write(place_of(&path)?, content.expose())?).await?;
+                    progress(number);
+                }
+                Event::Removed { .. } | Event::CatchUp => {}
+                Event::End(trailer) => break trailer,
+            }
+        };
+        if trailer != self.content.trailer {
+            return Err(RestoreError::Changed);
+        }
+        batch.flush().await?;
+        let Restore { deletions_held, rotated, .. } = restore;
+        Ok(Restored { deletions_held, rotated })
+    }
 }
 
 /// What of a place stands at the end, where the backup says more than one thing of it.

@@ -2,8 +2,8 @@
 
 use kms_lifecycle::{Key, Place};
 use kms_replication::{
-    Answer, Content, FailureCause, Lag, Message, Moment, Origin, OriginAction, OriginEffects, Progress, Request, Uptime,
-    Window,
+    Answer, Content, FailureCause, Lag, Message, Moment, Origin, OriginAction, OriginEffects, Progress, Request,
+    Uptime, Window,
 };
 use kms_types::{KeyId, Revision, ZoneName};
 use std::collections::{BTreeMap, BTreeSet};
