@@ -11,10 +11,14 @@
 //! A third path leads to other zones and from them: what has become durable here is brought to the zones that hold replicas,
 //! and what they bring of their own keys is stored as a change like any other. `kms-replication` decides, this crate does.
 //!
+//! A zone's records leave it in a backup (`backup`) and come back in a restore (`restore`), opened on both ways: a restored
+//! zone has another keyring.
+//!
 //! Because the snapshot is replaced before the answer is given, a key that was disabled is refused to every call that begins
 //! after the answer.
 
 mod agenda;
+mod backup;
 mod caller;
 mod change;
 mod clock;
@@ -28,6 +32,7 @@ mod load;
 mod name_index;
 mod records;
 mod replication;
+mod restore;
 mod scheduler;
 mod settle;
 mod shared_names;
@@ -35,6 +40,7 @@ mod snapshot;
 mod start;
 mod turns;
 
+pub use backup::{BackupError, BackupPart, BackupSummary, StoppedZone};
 pub use caller::{Caller, CredentialConfig, InvalidCredential, Refused};
 pub use clock::{ServiceClock, SystemTimeSource, TimeSource};
 pub use create::CreateKey;
@@ -43,5 +49,6 @@ pub use error::{KmsError, StartError};
 pub use kms::{ClockStatus, Kms, Replicated};
 pub use kms_replication::{Lag, Uptime};
 pub use link::{BadFrame, FrameNotSent, FrameReceiver, FrameSender, LinkEndpoint, MAX_FRAME_LEN};
-pub use replication::{ReplicaFailure, ReplicaStatus, ReplicationConfig};
+pub use replication::{ReplicaFailure, ReplicaStatus, ReplicationConfig, SetBack};
+pub use restore::{BackupContent, RestoreError, RestoreTarget, Restored, VerifiedBackup, verify_backup};
 pub use start::{KmsConfig, OrganisationConfig, Parts, Running};

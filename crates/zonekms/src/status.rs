@@ -52,7 +52,7 @@ impl Status {
             Phase::Stopping => "stopping".to_owned(),
             Phase::Serving(zones) => {
                 let stopped = zones.iter().find_map(|kms| match kms.health() {
-                    Health::Ready => None,
+                    Health::Ready => kms.set_back().map(|proof| format!("zone {}: {proof}", kms.zone_name())),
                     Health::ReadOnly { reason } => Some(format!("zone {}: {reason}", kms.zone_name())),
                 });
                 match stopped {
