@@ -313,3 +313,38 @@ fn a_killed_backup_leaves_no_half_file() {
     assert!(!old.path("b.age.part").exists());
     assert!(run(&["verify-backup", &backup, "--identity", &identity]).status.success());
 }
+
+/// The commands of both documents, in order, as they stand there; only the places are others.
+#[test]
+fn the_documents_commands_work_from_backup_to_drill_and_restore() {
+    let (old, new) = (Machine::new(), tempfile::tempdir().unwrap());
+    let (_server, zone) = old.serve();
+    let key = create(&zone, "k1");
+    let ciphertext = encrypt(&zone, &key, "old");
+    fs::create_dir(old.path("backups")).unwrap();
+    fs::copy(old.path("zonekms.toml"), new.path().join("zonekms.toml")).unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut script = String::from("set -euxo pipefail\n");
+    for document in ["backup.md", "disaster-recovery.md"] {
+        let text = fs::read_to_string(root.join("docs/operations").join(document)).unwrap();
+        let blocks: Vec<_> =
+            text.split("```sh\n").skip(1).map(|rest| rest.split_once("```").unwrap().0.to_owned()).collect();
+        assert!(blocks.len() >= 2, "{document}");
+        script += &blocks.concat();
+    }
+    let script = script
+        .replace("/etc/zonekms-new", new.path().to_str().unwrap())
+        .replace("/etc/zonekms/", &format!("{}/", old.0.path().display()))
+        .replace("/var/backups/zonekms", &old.file("backups"))
+        .replace("docs/examples/", &format!("{}/docs/examples/", root.display()));
+    let program = Path::new(env!("CARGO_BIN_EXE_zonekms"));
+    let path = format!("{}:{}", program.parent().unwrap().display(), std::env::var("PATH").unwrap());
+    let mut bash = std::process::Command::new("bash");
+    let ran = bash.args(["-c", &script]).current_dir(old.0.path()).env("PATH", path).output().unwrap();
+    assert!(ran.status.success(), "{}", told(&ran));
+    assert!(told(&ran).contains("the drill succeeded"), "{}", told(&ran));
+    let mut server =
+        Server::start(&mut zonekms(&["serve", "--config", new.path().join("zonekms.toml").to_str().unwrap()]));
+    let there = Zone { address: address(&server.serves().unwrap()), ..zone };
+    assert_eq!(decrypt(&there, &key, &ciphertext), "old");
+}
