@@ -245,8 +245,11 @@ async fn a_backup_whose_receiver_leaves_ends_and_a_damaged_record_is_named() {
     assert_eq!(record, place);
 }
 
+/// What becomes of a record: another path, other content, or nothing.
+type Alteration<'a> = dyn FnMut(&str, Vec<u8>) -> Option<(String, Vec<u8>)> + 'a;
+
 /// The backup with its records altered: what a program with a bug could have written, sealed in order.
-fn altered(pair: &Pair, backup: &[u8], mut alter: impl FnMut(&str, Vec<u8>) -> Option<(String, Vec<u8>)>) -> Vec<u8> {
+fn altered(pair: &Pair, backup: &[u8], alter: &mut Alteration<'_>) -> Vec<u8> {
     let mut reader = BackupReader::open(&pair.unlock, backup).unwrap();
     let mut writer = BackupWriter::begin(&pair.lock(), reader.header(), Vec::new()).unwrap();
     loop {
@@ -273,7 +276,7 @@ async fn a_backup_proves_its_material_its_keys_and_its_names() {
     }
     let pair = new_pair();
     let (backup, _) = back_up(&zone.kms, &pair).await.unwrap();
-    let refused = |alter: &mut dyn FnMut(&str, Vec<u8>) -> Option<(String, Vec<u8>)>| {
+    let refused = |alter: &mut Alteration<'_>| {
         verify(&pair, &altered(&pair, &backup, alter)).err().map(|error| error.to_string())
     };
     assert_eq!(refused(&mut |path, content| Some((path.to_owned(), content))), None);
