@@ -231,7 +231,6 @@ fn decode_header(body: &[u8]) -> Result<Header, ReadError> {
     if rest.is_empty() { Ok(header) } else { Err(unreadable()) }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn of_age(error: DecryptError) -> ReadError {
     match error {
         DecryptError::Io(error) if error.kind() != io::ErrorKind::UnexpectedEof => ReadError::Input(error),
@@ -246,9 +245,12 @@ fn of_age(error: DecryptError) -> ReadError {
 
 /// An error of age's stream: it says that a chunk does not open as data that is invalid or ends too early.
 fn of_stream(error: io::Error) -> ReadError {
-    match error.kind() {
-        io::ErrorKind::InvalidData => ReadError::Damaged("a part of it was altered"),
-        io::ErrorKind::UnexpectedEof => ReadError::Damaged("its end is missing"),
-        _ => ReadError::Input(error),
+    let kind = error.kind();
+    if kind == io::ErrorKind::InvalidData {
+        ReadError::Damaged("a part of it was altered")
+    } else if kind == io::ErrorKind::UnexpectedEof {
+        ReadError::Damaged("its end is missing")
+    } else {
+        ReadError::Input(error)
     }
 }

@@ -15,7 +15,7 @@ use crate::directory::{Deleted, KeyCell, Unsettled, UnsettledAttempt};
 use crate::error::KmsError;
 use crate::kms::{Kms, Replicated, Zone};
 use crate::records::{Opened, tombstone_record};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, VersionMaterial};
 
 impl Kms {
     /// Carries out `command` on key `id`. Answers with the key after it, which is the key as it was when there was nothing
@@ -114,7 +114,7 @@ impl Zone {
         let key = current.key().apply(change).map_err(|_| KmsError::Rejected(Rejection::Exhausted))?;
         let mut material = current.all_material().to_vec();
         if change.new_version().is_some() {
-            material.push(Arc::new(KeyMaterial::generate(self.entropy.as_ref())?));
+            material.push(Arc::new(VersionMaterial::new(KeyMaterial::generate(self.entropy.as_ref())?)));
         }
         self.commit_key(cell, current, key, material.into(), fence).await
     }
@@ -125,7 +125,7 @@ impl Zone {
         cell: &KeyCell,
         current: &Snapshot,
         key: Key,
-        material: Box<[Arc<KeyMaterial>]>,
+        material: Box<[Arc<VersionMaterial>]>,
         fence: Option<&Fence>,
     ) -> Result<Attempt, KmsError> {
         let version = current.record().next().ok_or(KmsError::Rejected(Rejection::Exhausted))?;

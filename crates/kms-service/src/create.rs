@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::caller::Caller;
 use crate::error::KmsError;
 use crate::kms::{Kms, Zone};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, VersionMaterial};
 
 /// What a new key is to be.
 #[derive(Clone, Debug)]
@@ -66,7 +66,7 @@ impl Zone {
             kind,
         };
         let key = Key::create(new, now);
-        let material: Box<[Arc<KeyMaterial>]> = Box::new([Arc::new(KeyMaterial::generate(self.entropy.as_ref())?)]);
+        let material: Box<[Arc<VersionMaterial>]> = Box::new([Arc::new(VersionMaterial::new(KeyMaterial::generate(self.entropy.as_ref())?))]);
 
         let key_version = RecordVersion::NEVER.next().ok_or(KmsError::ReadOnly)?;
         let key_record = self.records.seal_key(&key, &material, key_version)?;

@@ -70,7 +70,7 @@ impl Kms {
     ) -> Result<Encrypted, KmsError> {
         self.with_snapshot(caller, id, |snapshot, now| {
             let permit = kms_lifecycle::permit_encrypt(snapshot.key(), now)?;
-            self.seal(snapshot, &permit, plaintext, context)
+            self.seal(snapshot, &permit, plaintext, context, now)
         })
     }
 
@@ -88,7 +88,7 @@ impl Kms {
         context: EncryptionContext<'_>,
     ) -> Result<Decrypted, KmsError> {
         self.with_snapshot(caller, id, |snapshot, now| {
-            open(snapshot, ciphertext, context, |key, version| kms_lifecycle::permit_decrypt(key, version, now))
+            open(snapshot, ciphertext, context, now, |key, version| kms_lifecycle::permit_decrypt(key, version, now))
         })
     }
 
@@ -112,10 +112,10 @@ impl Kms {
         let to = zone.directory.cell(caller.organisation(), destination.key)?;
         let to = to.look();
         let permit = kms_lifecycle::permit_reencrypt_destination(to.key(), now)?;
-        let opened = open(&from, source.ciphertext, source.context, |key, version| {
+        let opened = open(&from, source.ciphertext, source.context, now, |key, version| {
             kms_lifecycle::permit_reencrypt_source(key, version, now)
         })?;
-        self.seal(&to, &permit, opened.plaintext.expose(), destination.context)
+        self.seal(&to, &permit, opened.plaintext.expose(), destination.context, now)
     }
 
     /// Makes `length` random bytes and encrypts them under the current version of key `id`, bound to `context`.
@@ -134,7 +134,7 @@ impl Kms {
             let permit = kms_lifecycle::permit_encrypt(snapshot.key(), now)?;
             let length = usize::try_from(length.bytes()).map_err(|_| KmsError::NoEntropy)?;
             let plaintext = SecretBytes::random(length, self.zone().entropy.as_ref())?;
-            let Encrypted { ciphertext, version } = self.seal(snapshot, &permit, plaintext.expose(), context)?;
+            let Encrypted { ciphertext, version } = self.seal(snapshot, &permit, plaintext.expose(), context, now)?;
             Ok(DataKey { plaintext, ciphertext, version })
         })
     }
@@ -155,10 +155,12 @@ impl Kms {
         permit: &EncryptPermit,
         plaintext: &[u8],
         context: EncryptionContext<'_>,
+        now: Timestamp,
     ) -> Result<Encrypted, KmsError> {
         let material = snapshot.material_to_encrypt(permit).ok_or(KmsError::RecordDamaged)?;
         let (key, version) = (permit.key_id(), permit.version());
         let ciphertext = material.seal(key, version, context, plaintext, self.zone().entropy.as_ref())?;
+        material.usage().note_encrypt(now);
         Ok(Encrypted { ciphertext, version })
     }
 }
@@ -168,6 +170,7 @@ fn open(
     snapshot: &Snapshot,
     ciphertext: &[u8],
     context: EncryptionContext<'_>,
+    now: Timestamp,
     permit: impl FnOnce(&Key, MaterialVersion) -> Result<DecryptPermit, DecryptRefusal>,
 ) -> Result<Decrypted, KmsError> {
     let key = snapshot.key();
@@ -177,5 +180,6 @@ fn open(
     let permit = permit(key, named.unwrap_or(key.current_version().version))?;
     let material = snapshot.material_to_decrypt(&permit).ok_or(KmsError::RecordDamaged)?;
     let plaintext = material.open(&parsed.ok_or(KmsError::DecryptFailed)?, context)?;
+    material.usage().note_decrypt(now);
     Ok(Decrypted { plaintext, version: permit.version() })
 }

@@ -291,6 +291,7 @@ impl Directory {
     pub(crate) fn refresh(&self, cell: &KeyCell, snapshot: Snapshot) {
         let id = snapshot.key().id();
         let (before, after) = (next_due(cell.look().key()), next_due(snapshot.key()));
+        snapshot.take_over_usage(&cell.look());
         cell.current.store(Arc::new(snapshot));
         if before != after {
             let mut index = self.index();

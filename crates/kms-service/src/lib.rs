@@ -39,6 +39,9 @@ mod shared_names;
 mod snapshot;
 mod start;
 mod turns;
+mod usage;
+mod usage_file;
+mod usage_report;
 
 pub use backup::{BackupError, BackupPart, BackupSummary, StoppedZone};
 pub use caller::{Caller, CredentialConfig, InvalidCredential, Refused};
@@ -51,4 +54,7 @@ pub use kms_replication::{Lag, Uptime};
 pub use link::{BadFrame, FrameNotSent, FrameReceiver, FrameSender, LinkEndpoint, MAX_FRAME_LEN};
 pub use replication::{ReplicaFailure, ReplicaStatus, ReplicationConfig, SetBack};
 pub use restore::{BackupContent, RestoreError, RestoreTarget, Restored, VerifiedBackup, verify_backup};
+pub use usage::Use;
+pub use usage_file::{UsageFault, UsageText};
+pub use usage_report::{KeyUse, UsageFilter, VersionUse};
 pub use start::{KmsConfig, OrganisationConfig, Parts, Running};

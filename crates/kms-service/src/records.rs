@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 
 use crate::error::KmsError;
 use crate::shared_names::SharedNames;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, VersionMaterial};
 
 /// Seals and opens the records of one store.
 #[derive(Clone)]
@@ -37,7 +37,7 @@ pub(crate) enum Opened {
 /// What a record says, whatever its kind.
 pub(crate) enum Content {
     /// A key, with the material of each version.
-    Key(Box<Key>, Box<[Arc<KeyMaterial>]>),
+    Key(Box<Key>, Box<[Arc<VersionMaterial>]>),
     /// A key that was deleted.
     Tombstone(TombstoneRecord),
     /// The key that has a name.
@@ -47,7 +47,7 @@ pub(crate) enum Content {
 /// What another zone sent.
 pub(crate) enum Arrived {
     /// The state of a key there, with the material of each version.
-    Key(Box<OriginState>, Box<[Arc<KeyMaterial>]>),
+    Key(Box<OriginState>, Box<[Arc<VersionMaterial>]>),
     /// The key was deleted there.
     Tombstone(TombstoneRecord),
 }
@@ -92,7 +92,7 @@ impl Records {
     pub(crate) fn seal_key(
         &self,
         key: &Key,
-        material: &[Arc<KeyMaterial>],
+        material: &[Arc<VersionMaterial>],
         version: RecordVersion,
     ) -> Result<Vec<u8>, KmsError> {
         let secrets: Vec<&[u8; 32]> = material.iter().map(|one| one.expose_secret()).collect();
@@ -303,14 +303,14 @@ fn encoded<T>(bytes: Result<T, RecordFormatError>) -> Result<T, KmsError> {
     })
 }
 
-fn verified_material(key: &KeyRecord, secrets: Materials<'_>) -> Result<Box<[Arc<KeyMaterial>]>, Unusable> {
+fn verified_material(key: &KeyRecord, secrets: Materials<'_>) -> Result<Box<[Arc<VersionMaterial>]>, Unusable> {
     let versions = key.versions.iter().zip(secrets.iter());
     versions
         .map(|(version, secret)| {
             let material = KeyMaterial::from_bytes(secret);
             let stored = CheckValue::from_bytes(version.check_value);
             if material.check_value(key.id, version.version) == stored {
-                Ok(Arc::new(material))
+                Ok(Arc::new(VersionMaterial::new(material)))
             } else {
                 Err(Unusable::CheckValue(version.version.get()))
             }
@@ -318,7 +318,7 @@ fn verified_material(key: &KeyRecord, secrets: Materials<'_>) -> Result<Box<[Arc
         .collect()
 }
 
-fn to_record(parts: KeyParts, material: &[Arc<KeyMaterial>]) -> KeyRecord {
+fn to_record(parts: KeyParts, material: &[Arc<VersionMaterial>]) -> KeyRecord {
     let check_value =
         |version: &VersionInfo, material: &KeyMaterial| *material.check_value(parts.id, version.version).as_bytes();
     KeyRecord {

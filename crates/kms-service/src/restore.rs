@@ -15,6 +15,7 @@ use std::sync::Arc;
 use crate::error::KmsError;
 use crate::records::{Content, Records, Unusable, read_content};
 use crate::shared_names::SharedNames;
+use crate::snapshot::VersionMaterial;
 
 /// Writes in one commit of a restore, and about how many bytes.
 const BATCH: usize = 100;
@@ -301,7 +302,7 @@ impl Restore {
                         key.restored(self.now).map_err(|_| RestoreError::Exhausted(key.id()))?;
                     let mut material = material.into_vec();
                     if new_version.is_some() {
-                        material.push(Arc::new(KeyMaterial::generate(self.entropy.as_ref())?));
+                        material.push(Arc::new(VersionMaterial::new(KeyMaterial::generate(self.entropy.as_ref())?)));
                         self.rotated += 1;
                     }
                     self.deletions_held += u64::from(deletion(key.status()) != deletion(restored.status()));

@@ -4,7 +4,10 @@ use kms_crypto::KeyMaterial;
 use kms_lifecycle::{DecryptPermit, EncryptPermit, InconsistentKey, Key, KeyParts, Kind};
 use kms_storage::RecordVersion;
 use kms_types::{KeyId, MaterialVersion};
+use std::ops::Deref;
 use std::sync::Arc;
+
+use crate::usage::VersionUsage;
 
 /// A key as its record at one version says it. Never changed, only replaced; the material is wiped with the last reference
 /// to it.
@@ -15,16 +18,41 @@ pub(crate) struct Snapshot {
     record: RecordVersion,
 }
 
+/// The material of one version of a key, and what it was used for.
+pub(crate) struct VersionMaterial {
+    material: KeyMaterial,
+    usage: VersionUsage,
+}
+
+impl VersionMaterial {
+    /// Material that was not used yet.
+    pub(crate) fn new(material: KeyMaterial) -> Self {
+        Self { material, usage: VersionUsage::default() }
+    }
+
+    pub(crate) fn usage(&self) -> &VersionUsage {
+        &self.usage
+    }
+}
+
+impl Deref for VersionMaterial {
+    type Target = KeyMaterial;
+
+    fn deref(&self) -> &KeyMaterial {
+        &self.material
+    }
+}
+
 /// The material of a key's versions, oldest first. Versions live on in later snapshots, hence the `Arc`. Most keys have one
 /// version, which takes no list.
 enum Materials {
-    One(Arc<KeyMaterial>),
-    Many(Box<[Arc<KeyMaterial>]>),
+    One(Arc<VersionMaterial>),
+    Many(Box<[Arc<VersionMaterial>]>),
 }
 
 impl Snapshot {
     /// `material` holds one entry for each of the key's versions, oldest first.
-    pub(crate) fn new(key: Key, material: Box<[Arc<KeyMaterial>]>, record: RecordVersion) -> Self {
+    pub(crate) fn new(key: Key, material: Box<[Arc<VersionMaterial>]>, record: RecordVersion) -> Self {
         let material = match &*material {
             [one] => Materials::One(Arc::clone(one)),
             _ => Materials::Many(material),
@@ -53,24 +81,35 @@ impl Snapshot {
     }
 
     /// All material, oldest first: to seal the key's next record.
-    pub(crate) fn all_material(&self) -> &[Arc<KeyMaterial>] {
+    pub(crate) fn all_material(&self) -> &[Arc<VersionMaterial>] {
         match &self.material {
             Materials::One(one) => std::slice::from_ref(one),
             Materials::Many(all) => all,
         }
     }
 
+    /// Goes on counting where `before`, an earlier snapshot of the key that was not made from the same material in memory,
+    /// leaves off. What is counted there meanwhile is lost.
+    pub(crate) fn take_over_usage(&self, before: &Self) {
+        for (info, material) in self.key.versions().iter().zip(self.all_material()) {
+            let known = before.key.place_of(info.version).and_then(|place| before.all_material().get(place));
+            if let Some(known) = known.filter(|known| !Arc::ptr_eq(known, material)) {
+                material.usage.set(known.usage.read());
+            }
+        }
+    }
+
     /// The material to encrypt with; `None` when the permit is for another key.
-    pub(crate) fn material_to_encrypt(&self, permit: &EncryptPermit) -> Option<&KeyMaterial> {
+    pub(crate) fn material_to_encrypt(&self, permit: &EncryptPermit) -> Option<&VersionMaterial> {
         self.material_of(permit.key_id(), permit.version())
     }
 
     /// The material to decrypt with; `None` when the permit is for another key.
-    pub(crate) fn material_to_decrypt(&self, permit: &DecryptPermit) -> Option<&KeyMaterial> {
+    pub(crate) fn material_to_decrypt(&self, permit: &DecryptPermit) -> Option<&VersionMaterial> {
         self.material_of(permit.key_id(), permit.version())
     }
 
-    fn material_of(&self, key: KeyId, version: MaterialVersion) -> Option<&KeyMaterial> {
+    fn material_of(&self, key: KeyId, version: MaterialVersion) -> Option<&VersionMaterial> {
         if key != self.key.id() {
             return None;
         }

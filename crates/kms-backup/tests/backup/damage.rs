@@ -6,13 +6,20 @@ fn every_flipped_byte_is_caught() {
     let pair = new_pair();
     let whole = small_backup(&pair.lock);
     read_all(&pair.unlock, &whole).unwrap();
-    let mut bytes = whole.clone();
-    for at in 0..whole.len() {
-        // Each bit has its turn, at another byte each.
-        bytes[at] ^= 1 << (at % 8);
-        assert!(read_all(&pair.unlock, &bytes).is_err(), "byte {at} of {} can be altered", whole.len());
-        bytes[at] = whole[at];
-    }
+    const THREADS: usize = 4;
+    std::thread::scope(|scope| {
+        for first in 0..THREADS {
+            let (pair, whole, mut bytes) = (&pair, &whole, whole.clone());
+            scope.spawn(move || {
+                for at in (first..whole.len()).step_by(THREADS) {
+                    // Each bit has its turn, at another byte each.
+                    bytes[at] ^= 1 << (at / THREADS % 8);
+                    assert!(read_all(&pair.unlock, &bytes).is_err(), "byte {at} of {} can be altered", whole.len());
+                    bytes[at] = whole[at];
+                }
+            });
+        }
+    });
 }
 
 #[test]

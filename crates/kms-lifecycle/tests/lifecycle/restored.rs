@@ -72,7 +72,7 @@ fn a_restore_changes_nothing_but_numbers_and_early_deletions() {
     let pending = after(&key, &Command::ScheduleDeletion { delay: delay(30) }, today(0));
     let delete_at = |key: &Key| match key.status() {
         Status::PendingDeletion { delete_at, .. } => *delete_at,
-        other => panic!("{other:?}"),
+        Status::Enabled { .. } | Status::Disabled { .. } => panic!("{key:?}"),
     };
     assert_eq!(delete_at(&restored(&pending, 1)), today(30), "late enough as it is");
     assert_eq!(delete_at(&restored(&pending, 25)), today(32), "seven days from the restore");

@@ -1,6 +1,5 @@
 //! Storing what another zone says of its key: compare and swap, then show it, then answer.
 
-use kms_crypto::KeyMaterial;
 use kms_lifecycle::{ForeignState, Key, OriginState, OriginUpdate};
 use kms_replication::RefusalReason;
 use kms_storage::record::TombstoneRecord;
@@ -14,9 +13,9 @@ use crate::error::KmsError;
 use crate::kms::Zone;
 use crate::records::Opened;
 use crate::replication::fault;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, VersionMaterial};
 
-type Material = Box<[Arc<KeyMaterial>]>;
+type Material = Box<[Arc<VersionMaterial>]>;
 
 /// What to do after a step.
 enum Next {
@@ -212,10 +211,11 @@ fn joined_material(
     let of_origin = |version| versions.iter().position(|info| info.version == version).and_then(|at| origin.get(at));
     let of_replica = |version| replica.key().place_of(version).and_then(|at| replica.all_material().get(at));
     let joined = key.versions().iter().map(|info| {
-        let check_value = |material: &Arc<KeyMaterial>| material.check_value(key.id(), info.version);
+        let check_value = |material: &Arc<VersionMaterial>| material.check_value(key.id(), info.version);
         match (of_origin(info.version), of_replica(info.version)) {
             (Some(theirs), Some(ours)) if check_value(theirs) != check_value(ours) => None,
-            (Some(material), _) | (None, Some(material)) => Some(Arc::clone(material)),
+            // Of the same material the copy that is here, beside which its use is counted.
+            (_, Some(material)) | (Some(material), None) => Some(Arc::clone(material)),
             (None, None) => None,
         }
     });
