@@ -72,6 +72,9 @@ impl Zone {
                 Decision::Change(change) => match self.commit_change(cell, &current, &change, None).await? {
                     Attempt::Done(key) => {
                         log(&key, &change, caller.credential());
+                        if matches!(command, Command::ScheduleDeletion { .. }) {
+                            self.warn_of_recent_use(&current, caller.credential());
+                        }
                         return Ok(key);
                     }
                     Attempt::Stale => {}

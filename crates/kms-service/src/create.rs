@@ -66,7 +66,8 @@ impl Zone {
             kind,
         };
         let key = Key::create(new, now);
-        let material: Box<[Arc<VersionMaterial>]> = Box::new([Arc::new(VersionMaterial::new(KeyMaterial::generate(self.entropy.as_ref())?))]);
+        let material: Box<[Arc<VersionMaterial>]> =
+            Box::new([Arc::new(VersionMaterial::new(KeyMaterial::generate(self.entropy.as_ref())?))]);
 
         let key_version = RecordVersion::NEVER.next().ok_or(KmsError::ReadOnly)?;
         let key_record = self.records.seal_key(&key, &material, key_version)?;

@@ -18,6 +18,7 @@ use crate::directory::Directory;
 use crate::error::KmsError;
 use crate::records::Records;
 use crate::replication::Replication;
+use crate::usage_file::Counting;
 
 /// The key management service of one zone. A cheap handle: clones share everything.
 #[derive(Clone)]
@@ -56,6 +57,8 @@ pub(crate) struct Zone {
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) clock: Arc<ServiceClock>,
     pub(crate) replication: Option<Replication>,
+    /// Since when the use of keys is counted.
+    pub(crate) counting: Counting,
     /// Proof of being the one scheduler of this store.
     pub(crate) fence: Fence,
     /// Held while due work is done, so that one pass is over before the next begins.

@@ -54,7 +54,7 @@ pub use kms_replication::{Lag, Uptime};
 pub use link::{BadFrame, FrameNotSent, FrameReceiver, FrameSender, LinkEndpoint, MAX_FRAME_LEN};
 pub use replication::{ReplicaFailure, ReplicaStatus, ReplicationConfig, SetBack};
 pub use restore::{BackupContent, RestoreError, RestoreTarget, Restored, VerifiedBackup, verify_backup};
+pub use start::{KmsConfig, OrganisationConfig, Parts, Running};
 pub use usage::Use;
 pub use usage_file::{UsageFault, UsageText};
 pub use usage_report::{KeyUse, UsageFilter, VersionUse};
-pub use start::{KmsConfig, OrganisationConfig, Parts, Running};

@@ -19,6 +19,11 @@ use crate::error::KmsError;
 use crate::shared_names::SharedNames;
 use crate::snapshot::{Snapshot, VersionMaterial};
 
+/// What the use of keys is sealed as: no record of the store has this place. It has no versions: a lost or older one is
+/// nothing to refuse.
+const USAGE_PLACE: &str = "usage";
+const USAGE_VERSION: u64 = 1;
+
 /// Seals and opens the records of one store.
 #[derive(Clone)]
 pub(crate) struct Records {
@@ -170,6 +175,16 @@ impl Records {
         let plain = self.keyring.open_record(place.as_str(), version.get(), sealed)?;
         self.read_content(place, plain.expose())?;
         Ok(plain)
+    }
+
+    /// Seals what is saved of the use of keys, under the current epoch.
+    pub(crate) fn seal_usage(&self, plain: &[u8]) -> Result<Vec<u8>, KmsError> {
+        Ok(self.keyring.seal_record(USAGE_PLACE, USAGE_VERSION, plain, self.entropy.as_ref())?)
+    }
+
+    /// Opens what [`Records::seal_usage`] made.
+    pub(crate) fn open_usage(&self, sealed: &[u8]) -> Result<SecretBytes, RecordError> {
+        self.keyring.open_record(USAGE_PLACE, USAGE_VERSION, sealed)
     }
 
     /// Reads the content of a record of `place`, and verifies every check value in it.

@@ -20,6 +20,7 @@ use crate::kms::{Kms, Zone};
 use crate::load::Loading;
 use crate::records::Records;
 use crate::replication::{Replication, ReplicationConfig};
+use crate::usage_file::Counting;
 
 /// What one zone serves, and to whom.
 pub struct KmsConfig {
@@ -86,6 +87,7 @@ impl Kms {
         let fence = store.acquire(Role::Scheduler).await?;
         let organisations = config.organisations.iter().map(|one| one.name.clone()).collect();
         let credentials = credentials(config.organisations, &config.zone, entropy.as_ref())?;
+        let counting = Counting::new(clock.now());
         let kms = Self::new(Zone {
             name: config.zone,
             known_zones: config.zones,
@@ -98,6 +100,7 @@ impl Kms {
             entropy,
             clock,
             replication: config.replication.map(Replication::new),
+            counting,
             fence,
             due_pass: Mutex::new(()),
             due_changed: Notify::new(),

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use kms_types::{KeyName, ZoneName};
+use kms_types::{KeyId, KeyName, OrganisationName, ZoneName};
 
 /// A self-hosted key management service that speaks Exoscale's KMS API.
 #[derive(Debug, Parser)]
@@ -53,6 +53,9 @@ pub(crate) enum Command {
     /// What a zone proves itself with to other zones.
     #[command(subcommand)]
     ZoneIdentity(ZoneIdentityCommand),
+    /// How keys are used, of a running server.
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Root keys.
     #[command(subcommand)]
     RootKey(RootKeyCommand),
@@ -86,6 +89,40 @@ pub(crate) struct TargetArguments {
     /// The zone, where a server has several.
     #[arg(long, value_name = "NAME")]
     pub(crate) zone: Option<ZoneName>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Show one key and how often, and when last, each of its versions was used.
+    Status(KeyStatusArguments),
+    /// Show how often, and when last, each version of each key was used.
+    Report(KeyReportArguments),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct KeyStatusArguments {
+    /// The key's id.
+    pub(crate) key: KeyId,
+    #[command(flatten)]
+    pub(crate) target: TargetArguments,
+    /// As JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct KeyReportArguments {
+    #[command(flatten)]
+    pub(crate) target: TargetArguments,
+    /// Only the keys of this organisation.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) organisation: Option<OrganisationName>,
+    /// Only older versions that were decrypted with: what a rewrap has yet to reach.
+    #[arg(long)]
+    pub(crate) old_versions: bool,
+    /// As JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -10,6 +10,7 @@ mod answer;
 mod backup;
 mod client;
 mod commands;
+mod key_use;
 mod root_key;
 mod routes;
 mod socket;

@@ -14,6 +14,7 @@ mod duration;
 mod failure;
 mod file_lock;
 mod inspect;
+mod key_report;
 mod keyring_file;
 mod logging;
 mod metrics;
@@ -25,6 +26,7 @@ mod serve;
 mod signals;
 mod status;
 mod tls;
+mod usage_keeper;
 mod zone_identity;
 mod zone_server;
 
@@ -40,7 +42,7 @@ use clap::Parser;
 use kms_crypto::OsEntropy;
 use kms_root_key::RootKeyProvider;
 
-use cli::{BackupKeyCommand, Cli, Command, RootKeyCommand, ZoneIdentityCommand};
+use cli::{BackupKeyCommand, Cli, Command, KeyCommand, RootKeyCommand, ZoneIdentityCommand};
 use failure::Failure;
 use zone_identity::describe_new_identity;
 
@@ -81,6 +83,8 @@ fn run(command: Command) -> Result<(), Failure> {
             let identity = ZoneIdentity::create(&directory, &zone, &OsEntropy).map_err(Failure::run)?;
             print(&describe_new_identity(&directory, &zone, &identity))
         }
+        Command::Key(KeyCommand::Status(arguments)) => print(&key_report::status(&arguments)?),
+        Command::Key(KeyCommand::Report(arguments)) => print(&key_report::report(&arguments)?),
         Command::RootKey(RootKeyCommand::Status { target }) => print(&control::root_key_status(&target)?),
         Command::RootKey(RootKeyCommand::Rotate(arguments)) => print(&control::root_key_rotate(&arguments)?),
         Command::RootKey(RootKeyCommand::NewTokenKey { config }) => {

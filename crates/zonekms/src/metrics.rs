@@ -46,7 +46,26 @@ pub(crate) fn exposition(zones: &[Kms]) -> String {
         "How long the key waits that the target zone has not confirmed for longest.",
         oldest,
     );
+    usage(&mut text, zones);
     text
+}
+
+/// In aggregate only: a label a key would be a series a key.
+fn usage(text: &mut String, zones: &[Kms]) {
+    let (mut used, mut old) = (Vec::new(), Vec::new());
+    for kms in zones {
+        let labels = format!("{{zone=\"{}\"}}", kms.zone_name());
+        let (keys, of_old) = kms.keys_used_recently();
+        used.push((labels.clone(), keys));
+        old.push((labels, of_old));
+    }
+    gauge(text, "zonekms_keys_used_last_day", "Keys that were used in the last 24 hours.", used);
+    gauge(
+        text,
+        "zonekms_keys_old_version_decrypted_last_day",
+        "Keys of which an older version was decrypted with in the last 24 hours.",
+        old,
+    );
 }
 
 fn gauge(text: &mut String, name: &str, help: &str, samples: impl IntoIterator<Item = Sample>) {

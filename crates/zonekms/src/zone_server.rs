@@ -21,6 +21,7 @@ use crate::control::{ControlledZone, ZoneRootKey};
 use crate::failure::Failure;
 use crate::keyring_file::{KeyringFile, OpenKeyring, ZoneLock};
 use crate::root_key::{RootKeys, RootKeysFrom};
+use crate::usage_keeper::UsageKeeper;
 
 /// What one zone is made of.
 pub(crate) struct ZonePlan<'a> {
@@ -65,6 +66,7 @@ pub(crate) struct ZoneServer {
     root_key: Arc<ZoneRootKey>,
     address: SocketAddr,
     running: Running,
+    usage: UsageKeeper,
     serving: JoinHandle<io::Result<()>>,
     links: Option<Serving>,
     /// Kept until the store is closed.
@@ -94,8 +96,10 @@ impl ZoneServer {
         // Before anything of the zone is looked for: two first starts at once would each make a keyring, and one be lost.
         let lock = ZoneLock::take(plan.location).map_err(|error| zone_failure(&plan.zone, &error))?;
         let (root_keys_from, root_clock) = (plan.root_keys_from.clone(), Arc::clone(&clock));
+        let keyring_path = &plan.location.keyring;
         let (kms, running, keyring_file) = start_service(plan, keys, &lock).await?;
         let root_key = Arc::new(ZoneRootKey::new(kms.zone_name().clone(), keyring_file, root_keys_from, root_clock));
+        let usage = UsageKeeper::start(&kms, keyring_path);
         let wall_clock = Arc::new(move || clock.wall().as_seconds());
         let front_door = FrontDoor::new(kms.clone(), zones, requests, wall_clock);
         let router = match call_faults {
@@ -113,7 +117,7 @@ impl ZoneServer {
             let _guard = shutdown.clone().drop_guard();
             kms_http::serve(listener, handshake, router, connections, shutdown).await
         });
-        Ok(Self { kms, root_key, address, running, serving, links, lock })
+        Ok(Self { kms, root_key, address, running, usage, serving, links, lock })
     }
 
     /// The zone's service.
@@ -143,6 +147,7 @@ impl ZoneServer {
             Some(links) => links.end().await.map_err(|error| failure(&format!("links to other zones: {error}"))),
             None => Ok(()),
         };
+        self.usage.stop().await;
         let stopped = self.running.stop().await;
         drop(self.lock);
         served

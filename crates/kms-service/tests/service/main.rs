@@ -13,5 +13,6 @@ mod races;
 mod records;
 mod refusals;
 mod restored_zones;
+mod usage;
 mod zone;
 mod zones;

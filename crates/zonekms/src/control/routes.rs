@@ -8,6 +8,7 @@ use axum::routing::{get, post};
 
 use super::answer::Refused;
 use super::backup;
+use super::key_use;
 use super::root_key;
 use super::zones::{self, Control};
 
@@ -20,6 +21,8 @@ pub(super) fn router(control: Arc<Control>) -> Router {
         .route("/zones", get(zones::list))
         .route("/zones/{zone}/root-key", get(root_key::status))
         .route("/zones/{zone}/root-key/rotate", post(root_key::rotate))
+        .route("/zones/{zone}/keys/use", post(key_use::report))
+        .route("/zones/{zone}/keys/{key}", get(key_use::status))
         .route("/zones/{zone}/backup", post(backup::take))
         .fallback(async || Refused::unknown("this server does not know the command: is it of another version?"))
         .layer(DefaultBodyLimit::max(REQUEST_LIMIT))
