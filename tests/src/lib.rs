@@ -14,6 +14,7 @@
 pub mod changes;
 pub mod client;
 pub mod configuration;
+pub mod crash_at;
 pub mod disk;
 pub mod exo2;
 pub mod problem;

@@ -119,6 +119,7 @@ pub struct Dev {
     zones: Vec<String>,
     default_key: Option<String>,
     log_level: &'static str,
+    crash_at: Option<String>,
 }
 
 impl Dev {
@@ -132,7 +133,15 @@ impl Dev {
             zones: vec!["ch-gva-2".to_owned()],
             default_key: None,
             log_level: "info",
+            crash_at: None,
         }
+    }
+
+    /// Killed at this point, as [`crate::crash_at::at`] gives it.
+    #[must_use]
+    pub fn crash_at(mut self, at: String) -> Self {
+        self.crash_at = Some(at);
+        self
     }
 
     /// Logging warnings only: for tests that send so much that a line for each request would slow them down.
@@ -198,7 +207,9 @@ impl Dev {
     pub fn spawn(&self) -> Process {
         let arguments = self.arguments();
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        Process::start_with(&self.program, &arguments, &self.log, &[("ZONEKMS_LOG", self.log_level)])
+        let mut variables = vec![("ZONEKMS_LOG", self.log_level)];
+        variables.extend(self.crash_at.as_deref().map(|at| (crate::crash_at::VARIABLE, at)));
+        Process::start_with(&self.program, &arguments, &self.log, &variables)
     }
 
     /// Starts the lab and waits until it is ready.

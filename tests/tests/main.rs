@@ -9,6 +9,9 @@ mod bad_requests;
 mod captured_link;
 mod convergence;
 mod crash;
+#[cfg(feature = "crashpoints")]
+mod crash_matrix;
+mod crash_points;
 mod damage;
 mod data_key;
 mod deadlines;

@@ -135,11 +135,14 @@ impl Zone {
         let record = self.records.seal_key(&key, &material, version)?;
         let place = RecordKey::key(key.organisation(), key.id());
         let commit = Commit { writes: vec![Write::live(place, current.record(), record)], fence: fence.cloned() };
+        kms_crashpoint::passed("change:sealed");
         match self.store.commit(commit).await {
             Ok(durable) => {
+                kms_crashpoint::passed("change:durable");
                 let snapshot = Snapshot::new(key, material, version);
                 let key = snapshot.to_key();
                 self.directory.publish(cell, snapshot, &durable);
+                kms_crashpoint::passed("change:published");
                 self.announce(&key);
                 self.due_changed.notify_one();
                 Ok(Attempt::Done(key))
@@ -174,9 +177,12 @@ impl Zone {
             Write::live(RecordKey::key(&tombstone.organisation, tombstone.id), current.record(), record),
             Write::tombstone(name_place, name_found),
         ];
+        kms_crashpoint::passed("deletion:sealed");
         match self.store.commit(Commit { writes, fence: fence.cloned() }).await {
             Ok(durable) => {
+                kms_crashpoint::passed("deletion:durable");
                 self.directory.bury(cell, Deleted::from(tombstone), &durable);
+                kms_crashpoint::passed("deletion:published");
                 self.announce_tombstone(tombstone.id, tombstone.revision, &tombstone.replicas);
                 tracing::info!(key = %tombstone.id, organisation = %tombstone.organisation, "key deleted for good");
                 Ok(Attempt::Done(current.to_key()))

@@ -71,11 +71,14 @@ impl Zone {
 
         let key_version = RecordVersion::NEVER.next().ok_or(KmsError::ReadOnly)?;
         let key_record = self.records.seal_key(&key, &material, key_version)?;
+        kms_crashpoint::passed("create:sealed");
         match self.commit_new(&key, key_record).await {
             Ok(durable) => {
+                kms_crashpoint::passed("create:durable");
                 let snapshot = Snapshot::new(key, material, key_version);
                 let key = snapshot.to_key();
                 reservation.fulfil(snapshot, &durable);
+                kms_crashpoint::passed("create:published");
                 self.due_changed.notify_one();
                 Ok(key)
             }

@@ -44,8 +44,11 @@ impl<E: Engine> Keeper<E> {
                 entries.push((key.as_str().into(), engine::encode_entry(entry)));
             }
             entries.push((MANIFEST_PATH.into(), self.accountant.encode(&manifest).to_vec()));
+            kms_crashpoint::passed("store:decided");
             self.engine.write(entries)?;
+            kms_crashpoint::passed("store:written");
             self.manifest_file.write(&self.accountant, &manifest).map_err(|error| error.to_string())?;
+            kms_crashpoint::passed("store:manifest-written");
             self.manifest = manifest;
             Ok(())
         }));

@@ -82,7 +82,9 @@ pub(crate) fn write_new_private_file(path: &Path, content: &[u8]) -> io::Result<
 /// one is there as a whole. The caller is the only writer of `path`.
 pub(crate) fn replace_private_file(path: &Path, content: &[u8]) -> io::Result<()> {
     let temporary = write_temporary(path, content)?;
+    kms_crashpoint::passed("file:written-beside");
     fs::rename(&temporary, path)?;
+    kms_crashpoint::passed("file:replaced");
     sync_directory_of(path)
 }
 
@@ -92,6 +94,7 @@ pub(crate) fn place_private_file(path: &Path, content: &[u8]) -> io::Result<()> 
     let temporary = write_temporary(path, content)?;
     // Unlike a rename, a link never takes the place of what is there.
     let placed = fs::hard_link(&temporary, path);
+    kms_crashpoint::passed("file:linked");
     fs::remove_file(&temporary)?;
     placed?;
     sync_directory_of(path)

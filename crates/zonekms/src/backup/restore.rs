@@ -46,18 +46,23 @@ pub(crate) fn restore(arguments: &RestoreArguments) -> Result<String, Failure> {
         let ZoneFiles { zone, store: location, .. } = &files;
         let made = OpenKeyring::make_for_restore(&lock, zone, &keys, &entropy, now.as_seconds()).await;
         let OpenKeyring { keyring, for_manifest, first_start, .. } = made.map_err(Failure::run)?;
+        kms_crashpoint::passed("restore:keyring-made");
         let paths = SledPaths { store: location.directory.clone(), manifest: location.manifest.clone() };
         let tags = Arc::new(ManifestTags(for_manifest));
         let store = SledStore::open(paths, *keyring.store_id(), tags).await.map_err(Failure::run)?;
+        kms_crashpoint::passed("restore:store-made");
         let mut progress = Progress::new("restored");
         let target = RestoreTarget { zone, store: &store, keyring, entropy, now };
         let restored =
             verified.restore(&unlock, open(file)?, target, &mut |records| progress.show(records, None)).await;
+        kms_crashpoint::passed("restore:records-made");
         let closed = store.close().await;
+        kms_crashpoint::passed("restore:store-closed");
         let restored = restored.map_err(|error| told(&error))?;
         closed.map_err(Failure::run)?;
         if let Some(restore) = first_start {
             restore.settle().map_err(Failure::run)?;
+            kms_crashpoint::passed("restore:settled");
         }
         Ok::<_, Failure>(restored)
     })?;

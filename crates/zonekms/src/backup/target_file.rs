@@ -44,6 +44,7 @@ impl TargetFile {
 
     pub(super) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.file.write_all(bytes)?;
+        kms_crashpoint::passed("backup:part-written");
         self.bytes += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         Ok(())
     }
@@ -56,11 +57,13 @@ impl TargetFile {
     /// Makes the file durable and gives it its name.
     pub(super) fn keep(mut self) -> io::Result<()> {
         self.file.sync_all()?;
+        kms_crashpoint::passed("backup:synced");
         match self.replace {
             // Unlike a rename, a link never takes the place of what came there meanwhile.
             Replace::Never => {
                 fs::hard_link(&self.part, &self.path)
                     .map_err(|error| if error.kind() == io::ErrorKind::AlreadyExists { exists() } else { error })?;
+                kms_crashpoint::passed("backup:linked");
                 fs::remove_file(&self.part)?;
             }
             Replace::Whatever => fs::rename(&self.part, &self.path)?,

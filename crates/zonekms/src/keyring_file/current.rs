@@ -98,7 +98,15 @@ impl KeyringFile {
     /// When `keys` do not give the root key in use, when there is no other root key to be had, or when the file cannot be
     /// written. The old root key is then in use.
     pub(crate) async fn rotate(&self, keys: &RootKeys, to: RotateTo, now: i64) -> Result<(), KeyringFileError> {
-        self.rotate_stepwise(keys, to, now, &|_| Ok(())).await
+        let reached = |step| {
+            kms_crashpoint::passed(match step {
+                Step::RootKeyMade => "root-key:made",
+                Step::KeyringWritten => "root-key:keyring-written",
+                Step::Settled => "root-key:settled",
+            });
+            Ok(())
+        };
+        self.rotate_stepwise(keys, to, now, &reached).await
     }
 
     /// As [`KeyringFile::rotate`]; an error of `reached` ends it as a crash would, without any more work.
