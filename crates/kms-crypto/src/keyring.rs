@@ -8,6 +8,7 @@ use crate::mac::MacKey;
 use crate::record::{self, EpochId, Place, RecordError, SealedRecord};
 use crate::root::{RootKey, RootKeyFingerprint};
 use crate::secret::{Secret, SecretBytes};
+use crate::wrapped::{DESCRIBED_FORMAT, WrappedKeyring};
 use crate::xaes::{XAES_NONCE_LEN, XaesKey};
 
 /// The storage epoch keys of one store, the store's id, and the key of its manifest.
@@ -46,7 +47,7 @@ pub enum UnwrapError {
     #[error("the keyring is damaged")]
     Damaged,
     /// Written by a newer version of ZoneKMS.
-    #[error("the keyring has format {found}; this version reads format {FORMAT}")]
+    #[error("the keyring has format {found}; this version reads formats up to {DESCRIBED_FORMAT}")]
     NewerFormat {
         /// The file's format byte.
         found: u8,
@@ -166,21 +167,42 @@ impl Keyring {
         SealedRecord::parse(sealed).map(|sealed| sealed.epoch)
     }
 
-    /// The keyring file's bytes: the keyring, sealed under `root` (envelope 7.1).
+    /// The keyring sealed under `root`, without a descriptor (format 1, envelope 7.1).
     ///
     /// # Errors
     ///
     /// When the source of randomness fails.
     pub fn wrap(&self, root: &RootKey, entropy: &dyn Entropy) -> Result<Vec<u8>, EntropyError> {
         let nonce = public_bytes(entropy)?;
-        let epochs_len = (1 + self.older.len()) * EPOCH_LEN;
         // The plaintext is written where it will be encrypted. The capacity is exact, so nothing of it is ever moved.
-        let mut out = Vec::with_capacity(HEADER_LEN + BODY_START_LEN + epochs_len + TAG_LEN);
+        let mut out = Vec::with_capacity(HEADER_LEN + self.body_len() + TAG_LEN);
         out.extend_from_slice(MAGIC);
         out.push(FORMAT);
         out.extend_from_slice(root.fingerprint().as_bytes());
         out.extend_from_slice(&nonce);
-        let associated_data = associated_data(&out);
+        self.seal_after_header(root, &nonce, LABEL, &mut out);
+        Ok(out)
+    }
+
+    /// Opens the bytes that [`Keyring::wrap`] or [`Keyring::wrap_described`] made.
+    ///
+    /// # Errors
+    ///
+    /// When they were wrapped under another root key, are damaged, or are of a newer format.
+    pub fn unwrap(root: &RootKey, bytes: &[u8]) -> Result<Self, UnwrapError> {
+        WrappedKeyring::parse(bytes)?.open(root)
+    }
+
+    /// Appends the keyring to the header that `out` holds, sealed together with it. `out` has room for both and the tag.
+    pub(crate) fn seal_after_header(
+        &self,
+        root: &RootKey,
+        nonce: &[u8; XAES_NONCE_LEN],
+        label: &[u8],
+        out: &mut Vec<u8>,
+    ) {
+        let header_len = out.len();
+        let associated_data = associated_data(label, out);
         out.extend_from_slice(&self.store_id);
         out.extend_from_slice(self.manifest.secret.expose());
         for epoch in self.all_epochs() {
@@ -189,38 +211,36 @@ impl Keyring {
         }
         let tag = root
             .xaes()
-            .seal(Backend::fastest(BODY_START_LEN + epochs_len), &nonce, &associated_data, &mut out[HEADER_LEN..])
+            .seal(Backend::fastest(out.len() - header_len), nonce, &associated_data, &mut out[header_len..])
             .expect("a keyring is far shorter than 64 GiB");
         out.extend_from_slice(tag.as_bytes());
-        Ok(out)
     }
 
-    /// Opens the bytes that [`Keyring::wrap`] made.
-    ///
-    /// # Errors
-    ///
-    /// When they were wrapped under another root key, are damaged, or are of a newer format.
-    pub fn unwrap(root: &RootKey, bytes: &[u8]) -> Result<Self, UnwrapError> {
-        let rest = bytes.strip_prefix(MAGIC).ok_or(UnwrapError::Damaged)?;
-        let (format, rest) = rest.split_first().ok_or(UnwrapError::Damaged)?;
-        match *format {
-            0 => return Err(UnwrapError::Damaged),
-            FORMAT => (),
-            found => return Err(UnwrapError::NewerFormat { found }),
-        }
-        let (fingerprint, rest) = rest.split_first_chunk().ok_or(UnwrapError::Damaged)?;
-        let (nonce, rest) = rest.split_first_chunk().ok_or(UnwrapError::Damaged)?;
-        let (body, tag) = rest.split_last_chunk().ok_or(UnwrapError::Damaged)?;
-        let expected = RootKeyFingerprint::from_bytes(*fingerprint);
-        if expected != root.fingerprint() {
-            return Err(UnwrapError::WrongRootKey { expected, given: root.fingerprint() });
-        }
+    /// Opens what [`Keyring::seal_after_header`] appended to `header`.
+    pub(crate) fn open_after_header(
+        root: &RootKey,
+        nonce: &[u8; XAES_NONCE_LEN],
+        label: &[u8],
+        header: &[u8],
+        sealed: &[u8],
+    ) -> Result<Self, UnwrapError> {
+        let (body, tag) = sealed.split_last_chunk().ok_or(UnwrapError::Damaged)?;
         let mut plaintext = SecretBytes::copy_from(body);
-        let associated_data = associated_data(&bytes[..HEADER_LEN]);
         root.xaes()
-            .open(Backend::fastest(body.len()), nonce, &associated_data, plaintext.expose_mut(), &GcmTag::new(*tag))
+            .open(
+                Backend::fastest(body.len()),
+                nonce,
+                &associated_data(label, header),
+                plaintext.expose_mut(),
+                &GcmTag::new(*tag),
+            )
             .map_err(|_| UnwrapError::Damaged)?;
         Self::from_body(plaintext.expose()).ok_or(UnwrapError::Damaged)
+    }
+
+    /// The length of the keyring in the clear, in bytes.
+    pub(crate) fn body_len(&self) -> usize {
+        BODY_START_LEN + (1 + self.older.len()) * EPOCH_LEN
     }
 
     fn from_body(body: &[u8]) -> Option<Self> {
@@ -262,16 +282,16 @@ impl Epoch {
     }
 }
 
-fn associated_data(header: &[u8]) -> Vec<u8> {
-    let mut fields = Fields::with_capacity(128);
-    fields.push(LABEL);
+fn associated_data(label: &[u8], header: &[u8]) -> Vec<u8> {
+    let mut fields = Fields::with_capacity(16 + label.len() + header.len());
+    fields.push(label);
     fields.push(header);
     fields.into_bytes()
 }
 
-const LABEL: &[u8] = b"zonekms keyring v1";
-const MAGIC: &[u8] = b"ZKMSRING";
-const FORMAT: u8 = 1;
+pub(crate) const LABEL: &[u8] = b"zonekms keyring v1";
+pub(crate) const MAGIC: &[u8] = b"ZKMSRING";
+pub(crate) const FORMAT: u8 = 1;
 /// Magic, format, fingerprint of the root key, nonce.
 const HEADER_LEN: usize = MAGIC.len() + 1 + 8 + XAES_NONCE_LEN;
 /// Store id and manifest key.

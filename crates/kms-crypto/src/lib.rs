@@ -26,6 +26,7 @@ mod root;
 mod secret;
 mod stack;
 mod transfer;
+mod wrapped;
 mod xaes;
 mod zone_key;
 
@@ -41,5 +42,6 @@ pub use record::{EpochId, RECORD_OVERHEAD, RecordError};
 pub use root::{RootKey, RootKeyError, RootKeyFingerprint};
 pub use secret::{CapacityExceeded, Secret, SecretBytes};
 pub use transfer::{TRANSFER_OVERHEAD, TransferBinding, open_transfer};
+pub use wrapped::{DescriptorTooLong, KeyringDescription, MAX_DESCRIPTOR_LEN, WrappedKeyring};
 pub use xaes::{XAES_NONCE_LEN, XaesKey};
 pub use zone_key::{InvalidZoneKey, ZoneKeyFingerprint, ZonePrivateKey, ZonePublicKey};

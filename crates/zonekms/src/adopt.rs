@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use kms_crypto::{Entropy, OsEntropy};
 use kms_storage::{SledPaths, SledStore};
 
 use crate::config;
@@ -15,10 +16,12 @@ use crate::zone_server::ManifestTags;
 pub(crate) fn adopt_store(file: &Path, environment: Environment<'_>) -> Result<String, Failure> {
     let (config, _) = config::load(file, environment).map_err(Failure::input)?;
     let lock = ZoneLock::take(&config.store).map_err(Failure::run)?;
-    let OpenKeyring { keyring, for_manifest, .. } =
-        OpenKeyring::open_existing(&lock, &config.root_key.key).map_err(Failure::run)?;
+    let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
+    let runtime = crate::serve::runtime()?;
+    let opened = runtime.block_on(OpenKeyring::open_existing(&lock, &config.zone, &config.root_keys, &entropy));
+    let OpenKeyring { keyring, for_manifest, .. } = opened.map_err(Failure::run)?;
     let paths = SledPaths { store: config.store.directory, manifest: config.store.manifest };
     let adopted = SledStore::adopt_manifest(paths, *keyring.store_id(), Arc::new(ManifestTags(for_manifest)));
-    let revision = crate::serve::runtime()?.block_on(adopted).map_err(Failure::run)?;
+    let revision = runtime.block_on(adopted).map_err(Failure::run)?;
     Ok(format!("the store is adopted as it stands, at revision {}", revision.get()))
 }

@@ -65,12 +65,47 @@ pub(crate) struct ConfigArgument {
     pub(crate) file: PathBuf,
 }
 
+/// Which server a command is for.
+#[derive(Debug, clap::Args)]
+pub(crate) struct TargetArguments {
+    /// The configuration of the server (TOML).
+    #[arg(long, value_name = "FILE", required_unless_present = "data_dir", conflicts_with = "data_dir")]
+    pub(crate) config: Option<PathBuf>,
+    /// The data directory of `zonekms dev`.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// The zone, where a server has several.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) zone: Option<ZoneName>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct RotateArguments {
+    #[command(flatten)]
+    pub(crate) target: TargetArguments,
+    /// Change to the root key of the configuration's section [root-key-next], instead of another one of the same provider.
+    #[arg(long)]
+    pub(crate) to_next: bool,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum RootKeyCommand {
     /// Make a random root key in a new file that only you can read.
     New {
         /// The file; it must not exist.
         file: PathBuf,
+    },
+    /// Show which root key a zone's keyring is wrapped under.
+    Status {
+        #[command(flatten)]
+        target: TargetArguments,
+    },
+    /// Wrap a zone's keyring under another root key: by the running server, or on the files when none runs.
+    Rotate(RotateArguments),
+    /// Make the AES key that the section pkcs11 of the configuration names, in its token.
+    NewTokenKey {
+        #[command(flatten)]
+        config: ConfigArgument,
     },
 }
 

@@ -7,6 +7,7 @@ mod load;
 mod organisations;
 mod replication;
 mod report;
+mod root_key;
 mod section;
 mod summary;
 
@@ -14,18 +15,18 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use kms_crypto::RootKey;
 use kms_http::{ConnectionLimits, RequestLimits, ZoneEntry};
 use kms_link::{LinkConfig, LinkLimits, PeerConfig};
 use kms_service::{CredentialConfig, ReplicationConfig};
 use kms_types::{KeyName, OrganisationName, ZoneName};
 use tokio_rustls::rustls::ServerConfig;
 
-pub use load::load;
+pub use load::{Places, load, places};
+pub(crate) use load::{root_keys, token};
 pub use report::Report;
 
 use crate::logging::LogSettings;
-use crate::root_key::RootKeySource;
+use crate::root_key::RootKeys;
 use crate::zone_identity::{PeerIdentity, ZoneIdentity};
 
 /// What one server runs with. Secrets are loaded and wiped on drop; nothing here can be printed by accident.
@@ -38,10 +39,12 @@ pub struct Config {
     pub listen: Listen,
     /// Where health is served, if anywhere.
     pub operations: Option<SocketAddr>,
+    /// Where operators' commands reach the running server.
+    pub control_socket: PathBuf,
     /// Where the data lies.
     pub store: StoreLocation,
-    /// The key that wraps the keyring, and where it came from.
-    pub root_key: LoadedRootKey,
+    /// What gives the key that wraps the keyring.
+    pub(crate) root_keys: RootKeys,
     /// How keys reach other zones; without it they do not.
     pub replication: Option<Replication>,
     /// Who may use this server.
@@ -77,14 +80,6 @@ pub struct StoreLocation {
     pub manifest: PathBuf,
     /// The file of the wrapped keyring.
     pub keyring: PathBuf,
-}
-
-/// A root key and where it came from.
-pub struct LoadedRootKey {
-    /// Where it came from.
-    pub source: RootKeySource,
-    /// The key.
-    pub key: RootKey,
 }
 
 /// This zone among the others.

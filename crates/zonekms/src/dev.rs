@@ -2,7 +2,7 @@
 
 mod banner;
 mod credentials;
-mod directory;
+pub(crate) mod directory;
 mod faults;
 mod lab;
 mod links;
@@ -18,9 +18,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::DevArguments;
 use crate::config::{Limits, Transport};
+use crate::control::{Control, ControlServer};
 use crate::failure::Failure;
 use crate::logging::{self, LogSettings};
-use crate::root_key::Environment;
+use crate::root_key::{Environment, RootKeys, RootKeysFrom};
 use crate::serve::{bind, runtime};
 use crate::signals::Signals;
 use crate::status::Status;
@@ -82,7 +83,8 @@ async fn run(plan: DevPlan) -> Result<(), Failure> {
             zones: &zones,
             organisations: vec![api_key.organisation(plan.default_key.clone())?],
             location: &zone.location,
-            root_key: &root_key,
+            root_keys: &RootKeys::only(Arc::new(root_key)),
+            root_keys_from: RootKeysFrom::KeyFile(zone.root_key_file()),
             limits: &Limits::default(),
             clock: lab_clock.clock(),
             links: Some(links),
@@ -95,6 +97,8 @@ async fn run(plan: DevPlan) -> Result<(), Failure> {
         };
         servers.push(started?);
     }
+    let control = Control::new(servers.iter().map(ZoneServer::controlled));
+    let control = ControlServer::open(&directory.control_socket(), control).map_err(Failure::run)?;
     let kms: Vec<_> = servers.iter().map(|server| server.kms().clone()).collect();
     status.serving(kms.clone());
     servers.iter().for_each(ZoneServer::announce);
@@ -117,6 +121,7 @@ async fn run(plan: DevPlan) -> Result<(), Failure> {
     signals.end_at_once_on_the_next();
     lab_ending.cancel();
     let _ = lab_serving.await;
+    control.stop().await;
     shutdown.cancel();
     let mut stopped = Ok(());
     for server in servers {

@@ -8,22 +8,33 @@
 //! processes that start at once, the second must see what the first one made, or it would seal records under a keyring that
 //! gets lost.
 
-use std::ffi::OsString;
+mod current;
+
+pub(crate) use current::{KeyringFile, RotateTo};
+
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use kms_crypto::{Entropy, EntropyError, Keyring, RootKey, SecretBytes, UnwrapError};
+use kms_crypto::{
+    DescriptorTooLong, Entropy, EntropyError, Keyring, KeyringDescription, RootKey, RootKeyFingerprint, SecretBytes,
+    UnwrapError, WrappedKeyring,
+};
+use kms_root_key::{BadDescriptor, Binding, Descriptor, NewRootKey, ProviderFault, ProviderKind};
+use kms_types::ZoneName;
 
 use crate::config::StoreLocation;
 use crate::file_lock::{FileLock, LockFault};
 use crate::private_files::{
-    Guard, UnreadableSecret, check_directory_of, create_private_directory, place_private_file, read_secret,
+    Guard, UnreadableSecret, beside, check_directory_of, create_private_directory, place_private_file, read_secret,
     rename_durably,
 };
+use crate::root_key::{NoRootKey, Patience, Pause, RootKeys};
+use current::InUse;
 
 /// Why a zone's keyring cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum KeyringFileError {
+pub(crate) enum KeyringFileError {
     /// Another process serves the zone, or starts to.
     #[error(
         "the zone of keyring {keyring} is in use by another process: stop that one, or give this one a store and a keyring \
@@ -34,7 +45,7 @@ pub enum KeyringFileError {
         keyring: PathBuf,
     },
     /// There is no keyring, and none is to be made.
-    #[error("the keyring {keyring} is missing, so there is no store to adopt")]
+    #[error("the keyring {keyring} is missing, so there is no store to work on")]
     NothingToAdopt {
         /// Where the keyring should be.
         keyring: PathBuf,
@@ -99,13 +110,36 @@ pub enum KeyringFileError {
         /// What went wrong.
         source: io::Error,
     },
+    /// None of the configured providers gives the root key.
+    #[error("{0}")]
+    NoRootKey(NoRootKey),
+    /// What stands beside it in the clear cannot be read.
+    #[error("the keyring {keyring} cannot be opened: {fault}")]
+    BadDescriptor {
+        /// The keyring.
+        keyring: PathBuf,
+        /// What is wrong.
+        fault: BadDescriptor,
+    },
+    /// The root key's provider gives more to keep than there is room for.
+    #[error(transparent)]
+    Descriptor(DescriptorTooLong),
+    /// A rotation to the next provider, and there is none.
+    #[error("the configuration has no section [root-key-next] with the root key to change to")]
+    NoNextRootKey,
+    /// A rotation to the root key that is in use.
+    #[error("the root key of {place} is the one that is in use: nothing was changed")]
+    SameRootKey {
+        /// Where it is.
+        place: String,
+    },
     /// The operating system gave no random bytes.
     #[error(transparent)]
     Entropy(#[from] EntropyError),
 }
 
-/// The largest keyring file, in bytes: room for 1,600 storage epochs.
-const SIZE_LIMIT: usize = 65_536;
+/// The largest keyring file, in bytes: room for 2,000 storage epochs beside the longest descriptor.
+const SIZE_LIMIT: usize = 98_304;
 
 /// A zone's files, held by this process: nobody else looks for them, makes them or changes them.
 pub(crate) struct ZoneLock {
@@ -119,6 +153,8 @@ pub(crate) struct OpenKeyring<'lock> {
     pub(crate) keyring: Keyring,
     /// The same keyring, for the tags of the store's manifest: the store and the service each own what they use.
     pub(crate) for_manifest: Keyring,
+    /// The file, to be written anew when keyring or root key change.
+    pub(crate) file: KeyringFile,
     /// What is left to do when this is the zone's first start.
     pub(crate) first_start: Option<FirstStart<'lock>>,
 }
@@ -153,30 +189,81 @@ impl ZoneLock {
 }
 
 impl<'lock> OpenKeyring<'lock> {
-    /// Reads the zone's keyring, or makes one when nothing of the zone is there.
-    pub(crate) fn open(zone: &'lock ZoneLock, root: &RootKey, entropy: &dyn Entropy) -> Result<Self, KeyringFileError> {
-        let (path, bytes, first_start) = find_or_make(&zone.location, root, entropy)?;
-        Self::unwrap(root, &path, bytes.expose(), first_start)
+    /// Reads the zone's keyring, or makes one when nothing of the zone is there. The time is in seconds since 1970.
+    ///
+    /// While the provider of the root key is out of reach, it waits.
+    pub(crate) async fn open(
+        zone: &'lock ZoneLock,
+        name: &ZoneName,
+        root_keys: &RootKeys,
+        entropy: &Arc<dyn Entropy>,
+        now: i64,
+    ) -> Result<Self, KeyringFileError> {
+        let settled = &zone.location.keyring;
+        let found = find(&zone.location)?;
+        let (path, bytes, made, first_start) = match found {
+            Found::Settled(bytes) => (settled.clone(), bytes, None, None),
+            Found::Provisional(bytes) => (provisional_name(settled), bytes, None, Some(FirstStart::of(settled))),
+            Found::Nothing => {
+                let (bytes, key) = make(name, root_keys, entropy.as_ref(), now).await?;
+                let path = provisional_name(settled);
+                place_private_file(&path, &bytes)
+                    .map_err(|source| KeyringFileError::Io { path: path.clone(), source })?;
+                (path, SecretBytes::copy_from(&bytes), Some(key), Some(FirstStart::of(settled)))
+            }
+        };
+        Self::unwrap(name, zone, root_keys, entropy, (&path, &bytes, Patience::Wait), made, first_start).await
     }
 
     /// Reads the zone's keyring, and makes none: for work on a store that must be there.
-    pub(crate) fn open_existing(zone: &'lock ZoneLock, root: &RootKey) -> Result<Self, KeyringFileError> {
+    pub(crate) async fn open_existing(
+        zone: &'lock ZoneLock,
+        name: &ZoneName,
+        root_keys: &RootKeys,
+        entropy: &Arc<dyn Entropy>,
+    ) -> Result<Self, KeyringFileError> {
         let path = &zone.location.keyring;
         let bytes = read_if_there(path)?.ok_or_else(|| KeyringFileError::NothingToAdopt { keyring: path.clone() })?;
-        Self::unwrap(root, path, bytes.expose(), None)
+        Self::unwrap(name, zone, root_keys, entropy, (path, &bytes, Patience::Once), None, None).await
     }
 
-    fn unwrap(
-        root: &RootKey,
-        path: &Path,
-        bytes: &[u8],
+    async fn unwrap(
+        name: &ZoneName,
+        zone: &ZoneLock,
+        root_keys: &RootKeys,
+        entropy: &Arc<dyn Entropy>,
+        (path, bytes, patience): (&Path, &SecretBytes, Patience),
+        made: Option<RootKey>,
         first_start: Option<FirstStart<'lock>>,
     ) -> Result<Self, KeyringFileError> {
-        Ok(Self { keyring: unwrap(root, path, bytes)?, for_manifest: unwrap(root, path, bytes)?, first_start })
+        let wrapped = WrappedKeyring::parse(bytes.expose()).map_err(|error| refused(path, error))?;
+        let wanted = wrapped.fingerprint();
+        let (descriptor, since, generation) = described(path, &wrapped)?;
+        let (key, by) = match made {
+            // Nobody is asked for a passphrase that was typed a moment ago.
+            Some(key) => (key, &root_keys.current),
+            None => {
+                let obtained = root_keys.obtain(&descriptor, wanted, patience).await;
+                obtained.map_err(|fault| not_obtained(path, wanted, fault))?
+            }
+        };
+        let keyring = wrapped.open(&key).map_err(|error| refused(path, error))?;
+        let for_manifest = wrapped.open(&key).map_err(|error| refused(path, error))?;
+        // Of a rotation that was cut short, what is not needed goes.
+        root_keys.settle(wanted);
+        let by = by.clone();
+        let in_use = InUse { key, by, descriptor, since, generation: generation.unwrap_or(0) };
+        let settled = zone.location.keyring.clone();
+        let file = KeyringFile::new(settled, name, &keyring, in_use, Arc::clone(entropy));
+        Ok(Self { keyring, for_manifest, file, first_start })
     }
 }
 
-impl FirstStart<'_> {
+impl<'lock> FirstStart<'lock> {
+    fn of(settled: &'lock Path) -> Self {
+        Self { provisional: provisional_name(settled), settled }
+    }
+
     /// Gives the keyring its own name: the store stands. To be called before the zone answers anyone.
     pub(crate) fn settle(self) -> Result<(), KeyringFileError> {
         let io_error = |source| KeyringFileError::Io { path: self.settled.to_owned(), source };
@@ -187,43 +274,106 @@ impl FirstStart<'_> {
     }
 }
 
-fn find_or_make<'lock>(
-    location: &'lock StoreLocation,
-    root: &RootKey,
-    entropy: &dyn Entropy,
-) -> Result<(PathBuf, SecretBytes, Option<FirstStart<'lock>>), KeyringFileError> {
+/// What there is of a keyring.
+enum Found {
+    Settled(SecretBytes),
+    /// Of a first start that was cut short.
+    Provisional(SecretBytes),
+    /// Neither keyring nor store.
+    Nothing,
+}
+
+fn find(location: &StoreLocation) -> Result<Found, KeyringFileError> {
     let settled = &location.keyring;
-    let provisional = provisional_name(settled);
-    let first_start = FirstStart { provisional: provisional.clone(), settled };
     let store_remains = store_remains(location)?;
     if let Some(bytes) = read_if_there(settled)? {
         if store_remains.is_none() {
             let (store, keyring) = (location.directory.clone(), settled.clone());
             return Err(KeyringFileError::StoreMissing { store, keyring });
         }
-        return Ok((settled.clone(), bytes, None));
+        return Ok(Found::Settled(bytes));
     }
-    if let Some(bytes) = read_if_there(&provisional)? {
-        return Ok((provisional, bytes, Some(first_start)));
+    if let Some(bytes) = read_if_there(&provisional_name(settled))? {
+        return Ok(Found::Provisional(bytes));
     }
-    if let Some(remains) = store_remains {
-        return Err(KeyringFileError::Missing { keyring: settled.clone(), remains });
+    match store_remains {
+        Some(remains) => Err(KeyringFileError::Missing { keyring: settled.clone(), remains }),
+        None => Ok(Found::Nothing),
     }
-    let bytes = Keyring::generate(entropy)?.wrap(root, entropy)?;
-    place_private_file(&provisional, &bytes)
-        .map_err(|source| KeyringFileError::Io { path: provisional.clone(), source })?;
-    Ok((provisional, SecretBytes::copy_from(&bytes), Some(first_start)))
 }
 
-fn unwrap(root: &RootKey, path: &Path, bytes: &[u8]) -> Result<Keyring, KeyringFileError> {
+/// A new keyring as its file's bytes, and the configured root key, which it is wrapped under.
+async fn make(
+    name: &ZoneName,
+    root_keys: &RootKeys,
+    entropy: &dyn Entropy,
+    now: i64,
+) -> Result<(Vec<u8>, RootKey), KeyringFileError> {
+    let keyring = Keyring::generate(entropy)?;
+    let binding = Binding::new(name, *keyring.store_id());
+    let mut pause = Pause::first();
+    let NewRootKey { key, descriptor } = loop {
+        match root_keys.current.provider.create(&binding, entropy).await {
+            Ok(made) => break made,
+            Err(fault @ ProviderFault::Unavailable(_)) => pause.wait(&fault).await,
+            Err(fault @ (ProviderFault::Refused(_) | ProviderFault::Entropy(_))) => {
+                return Err(KeyringFileError::NoRootKey(root_keys.current.failed(fault)));
+            }
+        }
+    };
+    let description = KeyringDescription::new(1, now, descriptor.to_bytes()).map_err(KeyringFileError::Descriptor)?;
+    Ok((keyring.wrap_described(&key, &description, entropy)?, key))
+}
+
+/// What a keyring file says of its root key to everybody: nothing of it is verified.
+pub(crate) struct KeyringLabel {
+    pub(crate) fingerprint: RootKeyFingerprint,
+    pub(crate) provider: ProviderKind,
+    pub(crate) since: Option<i64>,
+    /// None in format 1.
+    pub(crate) generation: Option<u64>,
+}
+
+impl KeyringLabel {
+    /// Reads it without a root key.
+    pub(crate) fn read(path: &Path) -> Result<Self, KeyringFileError> {
+        let bytes = read_keyring(path)?;
+        let wrapped = WrappedKeyring::parse(bytes.expose()).map_err(|error| refused(path, error))?;
+        let (descriptor, since, generation) = described(path, &wrapped)?;
+        Ok(Self { fingerprint: wrapped.fingerprint(), provider: descriptor.kind(), since, generation })
+    }
+}
+
+/// Descriptor, time since when the root key is in use, and generation; of format 1, the first alone.
+fn described(
+    path: &Path,
+    wrapped: &WrappedKeyring<'_>,
+) -> Result<(Descriptor, Option<i64>, Option<u64>), KeyringFileError> {
+    let Some(description) = wrapped.description() else { return Ok((Descriptor::Given, None, None)) };
+    let descriptor = Descriptor::from_bytes(description.descriptor())
+        .map_err(|fault| KeyringFileError::BadDescriptor { keyring: path.to_owned(), fault })?;
+    let since = (description.root_key_since != 0).then_some(description.root_key_since);
+    Ok((descriptor, since, Some(description.generation)))
+}
+
+fn not_obtained(path: &Path, wanted: RootKeyFingerprint, fault: NoRootKey) -> KeyringFileError {
+    match fault {
+        NoRootKey::Wrong { given } => refused(path, UnwrapError::WrongRootKey { expected: wanted, given }),
+        NoRootKey::OtherProvider { .. } | NoRootKey::WrongPassphrase { .. } | NoRootKey::Provider { .. } => {
+            KeyringFileError::NoRootKey(fault)
+        }
+    }
+}
+
+fn refused(path: &Path, error: UnwrapError) -> KeyringFileError {
     let keyring = path.to_owned();
-    Keyring::unwrap(root, bytes).map_err(|error| match error {
+    match error {
         UnwrapError::WrongRootKey { expected, given } => {
             KeyringFileError::WrongRootKey { keyring, expected: expected.to_string(), given: given.to_string() }
         }
         UnwrapError::Damaged => KeyringFileError::Damaged { keyring },
         UnwrapError::NewerFormat { found } => KeyringFileError::NewerFormat { keyring, found },
-    })
+    }
 }
 
 /// What there is of the zone's store: its manifest, or a directory with something in it.
@@ -246,10 +396,10 @@ fn provisional_name(keyring: &Path) -> PathBuf {
     beside(keyring, ".first-start")
 }
 
-fn beside(keyring: &Path, ending: &str) -> PathBuf {
-    let mut name = OsString::from(keyring);
-    name.push(ending);
-    PathBuf::from(name)
+/// The keyring of a zone, as its file's bytes.
+fn read_keyring(path: &Path) -> Result<SecretBytes, KeyringFileError> {
+    read_if_there(path)?
+        .ok_or_else(|| KeyringFileError::Io { path: path.to_owned(), source: io::ErrorKind::NotFound.into() })
 }
 
 fn read_if_there(path: &Path) -> Result<Option<SecretBytes>, KeyringFileError> {

@@ -7,6 +7,7 @@ pub mod config;
 
 mod adopt;
 mod cli;
+mod control;
 mod dev;
 mod duration;
 mod failure;
@@ -26,7 +27,6 @@ mod tls;
 mod zone_identity;
 mod zone_server;
 
-pub use keyring_file::KeyringFileError;
 pub use logging::{LogFormat, LogLevel, LogSettings};
 pub use root_key::{Environment, NewRootKeyError, RootKeyFault, RootKeySource};
 pub use zone_identity::{PeerIdentity, ZoneIdentity, ZoneIdentityFault};
@@ -37,6 +37,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use kms_crypto::OsEntropy;
+use kms_root_key::RootKeyProvider;
 
 use cli::{Cli, Command, RootKeyCommand, ZoneIdentityCommand};
 use failure::Failure;
@@ -64,7 +65,7 @@ pub fn main_entry() -> ExitCode {
 
 fn run(command: Command) -> Result<(), Failure> {
     process::guard_secrets().map_err(Failure::run)?;
-    let environment: Environment<'_> = &|name| std::env::var_os(name);
+    let environment = root_key::PROCESS_ENVIRONMENT;
     match command {
         Command::Dev(arguments) => dev::dev(arguments, environment),
         Command::Serve { config } => serve::serve(&config.file, environment),
@@ -74,6 +75,13 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::ZoneIdentity(ZoneIdentityCommand::New { directory, zone }) => {
             let identity = ZoneIdentity::create(&directory, &zone, &OsEntropy).map_err(Failure::run)?;
             print(&describe_new_identity(&directory, &zone, &identity))
+        }
+        Command::RootKey(RootKeyCommand::Status { target }) => print(&control::root_key_status(&target)?),
+        Command::RootKey(RootKeyCommand::Rotate(arguments)) => print(&control::root_key_rotate(&arguments)?),
+        Command::RootKey(RootKeyCommand::NewTokenKey { config }) => {
+            let token = config::token(&config.file, environment).map_err(Failure::input)?;
+            serve::runtime()?.block_on(token.create_wrapping_key()).map_err(Failure::run)?;
+            print(&format!("made the {}", token.place()))
         }
         Command::RootKey(RootKeyCommand::New { file }) => {
             let key = root_key::create_root_key_file(&file, &OsEntropy).map_err(Failure::run)?;

@@ -1,5 +1,6 @@
 //! Files and directories that only their owner may read, whatever the umask.
 
+use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -172,7 +173,15 @@ pub(crate) fn is_readable_by_others(path: &Path) -> io::Result<bool> {
     Ok(fs::metadata(path)?.permissions().mode() & 0o044 != 0)
 }
 
-fn directory_of(path: &Path) -> &Path {
+/// The file that has the name of `path` and `ending` after it, in the same directory.
+pub(crate) fn beside(keyring: &Path, ending: &str) -> PathBuf {
+    let mut name = OsString::from(keyring);
+    name.push(ending);
+    PathBuf::from(name)
+}
+
+/// The directory that holds `path`.
+pub(crate) fn directory_of(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         Some(_) | None => Path::new("."),
@@ -181,9 +190,7 @@ fn directory_of(path: &Path) -> &Path {
 
 /// Writes the content beside `path`, over what an earlier process left there half written.
 fn write_temporary(path: &Path, content: &[u8]) -> io::Result<PathBuf> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".part");
-    let temporary = PathBuf::from(temporary);
+    let temporary = beside(path, ".part");
     match fs::remove_file(&temporary) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}

@@ -12,8 +12,21 @@ use zeroize::Zeroizing;
 
 use crate::private_files::{Guard, UnreadableSecret, read_secret, write_new_private_file};
 
+mod given;
+mod keys;
+mod prompt;
+mod reload;
+
+pub(crate) use given::GivenKey;
+pub(crate) use keys::{ConfiguredKey, NoRootKey, Patience, Pause, RootKeys, Section};
+pub(crate) use prompt::Prompt;
+pub(crate) use reload::RootKeysFrom;
+
 /// A look-up of environment variables by name.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
+
+/// The environment of this process.
+pub(crate) const PROCESS_ENVIRONMENT: Environment<'static> = &|name| std::env::var_os(name);
 
 /// Where to find a root key.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,8 +12,9 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Config, Listen, Organisation};
+use crate::control::{Control, ControlServer};
 use crate::failure::Failure;
-use crate::root_key::Environment;
+use crate::root_key::{Environment, RootKeysFrom};
 use crate::signals::Signals;
 use crate::status::Status;
 use crate::zone_server::{LinkPlan, ZonePlan, ZoneServer};
@@ -28,7 +29,7 @@ pub(crate) fn serve(file: &Path, environment: Environment<'_>) -> Result<(), Fai
     }
     process::raise_file_limit();
     process::lock_memory();
-    runtime()?.block_on(run(config))
+    runtime()?.block_on(run(file, config))
 }
 
 /// The runtime that everything asynchronous runs on.
@@ -51,7 +52,7 @@ pub(crate) async fn bind(address: SocketAddr, setting: &str) -> Result<TcpListen
     })
 }
 
-async fn run(config: Config) -> Result<(), Failure> {
+async fn run(file: &Path, config: Config) -> Result<(), Failure> {
     let mut signals = Signals::listen().map_err(Failure::run)?;
     let Listen { address, transport } = config.listen;
     let listener = bind(address, "listen.address").await?;
@@ -81,7 +82,8 @@ async fn run(config: Config) -> Result<(), Failure> {
         zones: &config.zones,
         organisations: config.organisations.into_iter().map(organisation_config).collect(),
         location: &config.store,
-        root_key: &config.root_key.key,
+        root_keys: &config.root_keys,
+        root_keys_from: RootKeysFrom::Config(file.to_owned()),
         limits: &config.limits,
         clock: Arc::new(ServiceClock::system()),
         links,
@@ -93,8 +95,16 @@ async fn run(config: Config) -> Result<(), Failure> {
         // Nothing was answered yet, and the store stands a crash at any instant.
         _ = signals.next() => return Ok(()),
     };
-    // It wrapped the keyring, and is not needed again until the next start.
-    drop(config.root_key);
+    // Passphrases, PINs and the like are not needed again until a rotation reads them anew.
+    drop(config.root_keys);
+    let control = Control::new([server.controlled()]);
+    let control = match ControlServer::open(&config.control_socket, control) {
+        Ok(control) => control,
+        Err(fault) => {
+            shutdown.cancel();
+            return server.stop().await.and(Err(Failure::run(fault)));
+        }
+    };
     status.serving(vec![server.kms().clone()]);
     server.announce();
 
@@ -105,6 +115,7 @@ async fn run(config: Config) -> Result<(), Failure> {
     status.stopping();
     tracing::info!(%zone, "stopping");
     signals.end_at_once_on_the_next();
+    control.stop().await;
     shutdown.cancel();
     let stopped = server.stop().await;
     watching.cancel();

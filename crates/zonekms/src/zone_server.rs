@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use kms_crypto::{Entropy, Keyring, OsEntropy, RootKey};
+use kms_crypto::{Entropy, Keyring, OsEntropy};
 use kms_http::{FrontDoor, Handshake, OperationFaults, ZoneEntry};
 use kms_link::{FrameFaults, LinkConfig};
 use kms_service::{Kms, KmsConfig, OrganisationConfig, Parts, ReplicationConfig, Running, ServiceClock};
@@ -17,8 +17,10 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Limits, Replication, StoreLocation, Transport};
+use crate::control::{ControlledZone, ZoneRootKey};
 use crate::failure::Failure;
-use crate::keyring_file::{OpenKeyring, ZoneLock};
+use crate::keyring_file::{KeyringFile, OpenKeyring, ZoneLock};
+use crate::root_key::{RootKeys, RootKeysFrom};
 
 /// What one zone is made of.
 pub(crate) struct ZonePlan<'a> {
@@ -26,7 +28,9 @@ pub(crate) struct ZonePlan<'a> {
     pub(crate) zones: &'a [ZoneEntry],
     pub(crate) organisations: Vec<OrganisationConfig>,
     pub(crate) location: &'a StoreLocation,
-    pub(crate) root_key: &'a RootKey,
+    pub(crate) root_keys: &'a RootKeys,
+    /// Where the root keys are described, to be read again when the root key is rotated.
+    pub(crate) root_keys_from: RootKeysFrom,
     pub(crate) limits: &'a Limits,
     pub(crate) clock: Arc<ServiceClock>,
     pub(crate) links: Option<LinkPlan>,
@@ -58,6 +62,7 @@ struct Links {
 /// A zone that answers requests.
 pub(crate) struct ZoneServer {
     kms: Kms,
+    root_key: Arc<ZoneRootKey>,
     address: SocketAddr,
     running: Running,
     serving: JoinHandle<io::Result<()>>,
@@ -88,7 +93,9 @@ impl ZoneServer {
         };
         // Before anything of the zone is looked for: two first starts at once would each make a keyring, and one be lost.
         let lock = ZoneLock::take(plan.location).map_err(|error| zone_failure(&plan.zone, &error))?;
-        let (kms, running) = start_service(plan, keys, &lock).await?;
+        let (root_keys_from, root_clock) = (plan.root_keys_from.clone(), Arc::clone(&clock));
+        let (kms, running, keyring_file) = start_service(plan, keys, &lock).await?;
+        let root_key = Arc::new(ZoneRootKey::new(kms.zone_name().clone(), keyring_file, root_keys_from, root_clock));
         let wall_clock = Arc::new(move || clock.wall().as_seconds());
         let front_door = FrontDoor::new(kms.clone(), zones, requests, wall_clock);
         let router = match call_faults {
@@ -106,12 +113,17 @@ impl ZoneServer {
             let _guard = shutdown.clone().drop_guard();
             kms_http::serve(listener, handshake, router, connections, shutdown).await
         });
-        Ok(Self { kms, address, running, serving, links, lock })
+        Ok(Self { kms, root_key, address, running, serving, links, lock })
     }
 
     /// The zone's service.
     pub(crate) fn kms(&self) -> &Kms {
         &self.kms
+    }
+
+    /// What operators' commands work on.
+    pub(crate) fn controlled(&self) -> ControlledZone {
+        ControlledZone { kms: self.kms.clone(), root_key: Arc::clone(&self.root_key) }
     }
 
     /// Says in the log that the zone is served, and where.
@@ -166,12 +178,13 @@ async fn start_service(
     plan: ZonePlan<'_>,
     replication: Option<ReplicationConfig>,
     lock: &ZoneLock,
-) -> Result<(Kms, Running), Failure> {
+) -> Result<(Kms, Running, KeyringFile), Failure> {
     let zone = plan.zone.clone();
     let failure = |error: &dyn Display| zone_failure(&zone, error);
     let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
-    let OpenKeyring { keyring, for_manifest, first_start } =
-        OpenKeyring::open(lock, plan.root_key, entropy.as_ref()).map_err(|error| failure(&error))?;
+    let now = plan.clock.wall().as_seconds();
+    let opened = OpenKeyring::open(lock, &plan.zone, plan.root_keys, &entropy, now).await;
+    let OpenKeyring { keyring, for_manifest, file, first_start } = opened.map_err(|error| failure(&error))?;
     let paths = SledPaths { store: plan.location.directory.clone(), manifest: plan.location.manifest.clone() };
     let tags = Arc::new(ManifestTags(for_manifest));
     let store = SledStore::open(paths, *keyring.store_id(), tags).await.map_err(|error| failure(&error))?;
@@ -185,9 +198,9 @@ async fn start_service(
         keys_per_organisation: plan.limits.keys_per_organisation,
         replication,
     };
-    Kms::start(config, Parts { store: Arc::new(store), keyring, entropy, clock: plan.clock })
-        .await
-        .map_err(|error| failure(&error))
+    let started = Kms::start(config, Parts { store: Arc::new(store), keyring, entropy, clock: plan.clock }).await;
+    let (kms, running) = started.map_err(|error| failure(&error))?;
+    Ok((kms, running, file))
 }
 
 fn zone_failure(zone: &ZoneName, error: &dyn Display) -> Failure {

@@ -5,7 +5,8 @@
 
 use crate::seeded::{Counting, Seeded};
 use kms_crypto::{
-    Ciphertext, EncryptionContext, Header, KeyMaterial, Keyring, RootKey, associated_data as encode_associated_data,
+    Ciphertext, EncryptionContext, Header, KeyMaterial, Keyring, KeyringDescription, RootKey, WrappedKeyring,
+    associated_data as encode_associated_data,
 };
 use kms_types::{KeyId, MaterialVersion};
 use std::collections::BTreeMap;
@@ -32,6 +33,14 @@ fn golden_bytes_still_open() {
     let keyring = Keyring::unwrap(&root(), &golden("keyring file")).unwrap();
     assert_eq!(keyring.open_record(PLACE, 5, &golden("record")).unwrap().expose(), b"a record");
     assert_eq!(keyring.epochs().count(), 2);
+    let described = golden("described keyring file");
+    let described = WrappedKeyring::parse(&described).unwrap();
+    assert_eq!(described.description(), Some(&description()));
+    assert_eq!(described.open(&root()).unwrap().store_id(), keyring.store_id());
+}
+
+fn description() -> KeyringDescription {
+    KeyringDescription::new(7, 1_800_000_000, b"descriptor".to_vec()).unwrap()
 }
 
 #[test]
@@ -73,8 +82,26 @@ fn record_and_keyring() -> String {
     keyring.add_epoch(&Seeded::new("second epoch")).unwrap();
     let record = keyring.seal_record(PLACE, 5, b"a record", &Seeded::new("record")).unwrap();
     let file = keyring.wrap(&root(), &Seeded::new("wrap")).unwrap();
+    let described = keyring.wrap_described(&root(), &description(), &Seeded::new("wrap described")).unwrap();
     let manifest = keyring.manifest_key().tag(&[b"a manifest"]);
     let record_fields = [("format", 1), ("epoch", 8), ("nonce", 24), ("ciphertext", 8), ("tag", 16)];
+    let described_fields = [
+        ("magic", 8),
+        ("format", 1),
+        ("root key fingerprint", 8),
+        ("nonce", 24),
+        ("generation", 8),
+        ("root key since", 8),
+        ("descriptor length", 4),
+        ("descriptor", 10),
+        ("sealed store id", 16),
+        ("sealed manifest key", 32),
+        ("sealed epoch number", 8),
+        ("sealed epoch key", 32),
+        ("sealed epoch number", 8),
+        ("sealed epoch key", 32),
+        ("tag", 16),
+    ];
     let file_fields = [
         ("magic", 8),
         ("format", 1),
@@ -91,6 +118,7 @@ fn record_and_keyring() -> String {
     [
         section("record", &record, &record_fields),
         section("keyring file", &file, &file_fields),
+        section("described keyring file", &described, &described_fields),
         section("manifest tag", &manifest, &[("tag", 32)]),
     ]
     .concat()

@@ -2,7 +2,8 @@
 
 use crate::seeded::{Failing, Seeded};
 use kms_crypto::{
-    Backend, EntropyError, GcmTag, Keyring, RECORD_OVERHEAD, RecordError, RetireError, RootKey, UnwrapError, XaesKey,
+    Backend, EntropyError, GcmTag, Keyring, KeyringDescription, MAX_DESCRIPTOR_LEN, RECORD_OVERHEAD, RecordError,
+    RetireError, RootKey, UnwrapError, WrappedKeyring, XaesKey,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -112,6 +113,31 @@ fn no_single_bit_and_no_prefix_of_a_wrapped_keyring_opens() {
     for len in 0..wrapped.len() {
         assert_eq!(Keyring::unwrap(&root, &wrapped[..len]).err(), Some(UnwrapError::Damaged), "{len} bytes");
     }
+}
+
+/// The description is sealed with the keyring: nothing of it can be changed, and the fingerprint is still only a name.
+#[test]
+fn no_single_bit_and_no_prefix_of_a_described_keyring_opens() {
+    let root = root(1);
+    let description = KeyringDescription::new(3, 1_800_000_000, b"salt and parameters".to_vec()).unwrap();
+    let wrapped = keyring().wrap_described(&root, &description, &Seeded::new("wrap")).unwrap();
+    let parsed = WrappedKeyring::parse(&wrapped).unwrap();
+    assert_eq!((parsed.description(), parsed.fingerprint()), (Some(&description), root.fingerprint()));
+    assert_eq!(Keyring::unwrap(&root, &wrapped).unwrap().store_id(), keyring().store_id());
+    for bit in 0..wrapped.len() * 8 {
+        let mut flipped = wrapped.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        let error = Keyring::unwrap(&root, &flipped).err();
+        match bit / 8 {
+            8 if flipped[8] > 2 => assert_eq!(error, Some(UnwrapError::NewerFormat { found: flipped[8] })),
+            9..=16 => assert!(matches!(error, Some(UnwrapError::WrongRootKey { .. })), "bit {bit}: {error:?}"),
+            _ => assert_eq!(error, Some(UnwrapError::Damaged), "bit {bit}"),
+        }
+    }
+    for len in 0..wrapped.len() {
+        assert_eq!(Keyring::unwrap(&root, &wrapped[..len]).err(), Some(UnwrapError::Damaged), "{len} bytes");
+    }
+    assert!(KeyringDescription::new(1, 0, vec![0; MAX_DESCRIPTOR_LEN + 1]).is_err());
 }
 
 #[test]

@@ -1,22 +1,25 @@
 //! From a TOML file to a [`Config`], or to everything that is wrong with it.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use axum::http::Uri;
 use kms_http::ZoneEntry;
+use kms_root_key::Token;
 use kms_types::ZoneName;
 use toml::de::DeTable;
 use zeroize::Zeroizing;
 
-use super::organisations::{read_credential_name, read_organisations};
+use super::organisations::read_organisations;
 use super::replication::read_replication;
 use super::report::Report;
+use super::root_key::{read_only_token, read_root_keys};
 use super::section::{Section, Text};
-use super::{Config, Limits, Listen, LoadedRootKey, StoreLocation, Transport};
+use super::{Config, Limits, Listen, StoreLocation, Transport};
+use crate::control::SOCKET_NAME;
 use crate::logging::{LogFormat, LogLevel, LogSettings};
-use crate::root_key::{Environment, RootKeySource};
+use crate::root_key::{Environment, RootKeys};
 use crate::tls;
 
 /// Reads and checks `file` and everything it points to. The report of a usable file holds its warnings.
@@ -24,6 +27,57 @@ use crate::tls;
 /// # Errors
 /// The report with every fault, when there is one.
 pub fn load(file: &Path, environment: Environment<'_>) -> Result<(Config, Report), Box<Report>> {
+    read_file(file, environment, read)
+}
+
+/// Where a server of a configuration is to be found: what commands need that work on a running server, or on its files.
+pub struct Places {
+    /// The zone.
+    pub zone: ZoneName,
+    /// Where the data lies.
+    pub store: StoreLocation,
+    /// Where operators' commands reach the running server.
+    pub control_socket: PathBuf,
+}
+
+/// Reads the places of `file` and nothing else: no secret is read, and the rest of the file may be wrong.
+///
+/// # Errors
+/// The report with every fault of the places.
+pub fn places(file: &Path) -> Result<Places, Box<Report>> {
+    let (places, _) = read_file(file, &|_| None, |mut root, source, report| {
+        let zone = root.text("zone", report).and_then(|text| text.parse(report));
+        let store = read_store(&mut root, source, report)?;
+        let control_socket = read_control(&mut root, &store, source, report)?;
+        Some(Places { zone: zone?, store, control_socket })
+    })?;
+    Ok(places)
+}
+
+/// Reads the root keys of `file` with the secrets they need, and nothing else.
+///
+/// # Errors
+/// The report with every fault of these sections.
+pub(crate) fn root_keys(file: &Path, environment: Environment<'_>) -> Result<RootKeys, Box<Report>> {
+    let (keys, _) = read_file(file, environment, |mut root, source, report| read_root_keys(&mut root, source, report))?;
+    Ok(keys)
+}
+
+/// Reads the PKCS#11 token that `file` names for a root key, and nothing else.
+///
+/// # Errors
+/// The report with every fault of that section.
+pub(crate) fn token(file: &Path, environment: Environment<'_>) -> Result<Token, Box<Report>> {
+    let (token, _) =
+        read_file(file, environment, |mut root, source, report| read_only_token(&mut root, source, report))?;
+    Ok(token)
+}
+
+fn read_file<T>(
+    file: &Path,
+    environment: Environment<'_>,
+    read: impl FnOnce(Section<'_>, &Source<'_>, &mut Report) -> Option<T>,
+) -> Result<(T, Report), Box<Report>> {
     let text = match std::fs::read_to_string(file) {
         Ok(text) => Zeroizing::new(text),
         Err(error) => {
@@ -39,9 +93,8 @@ pub fn load(file: &Path, environment: Environment<'_>) -> Result<(Config, Report
     }
     let base = file.parent().unwrap_or(Path::new("."));
     let source = Source { file, base, environment };
-    let config = read(Section::root(&document), &source, &mut report);
-    match config {
-        Some(config) if report.is_clean() => Ok((config, report)),
+    match read(Section::root(&document), &source, &mut report) {
+        Some(found) if report.is_clean() => Ok((found, report)),
         Some(_) | None => Err(Box::new(report)),
     }
 }
@@ -67,20 +120,21 @@ fn read(mut root: Section<'_>, source: &Source<'_>, report: &mut Report) -> Opti
     let listen = read_listen(&mut root, source, report);
     let operations = read_operations(&mut root, report);
     let store = read_store(&mut root, source, report);
-    let root_key = read_root_key(&mut root, source, report);
+    let control_socket = store.as_ref().and_then(|store| read_control(&mut root, store, source, report));
+    let root_keys = read_root_keys(&mut root, source, report);
     let organisations = read_organisations(&mut root, &zones, source, report);
     let replication = read_replication(&mut root, zone_name.as_ref(), &zones, source, report);
     let limits = read_limits(&mut root, report);
     let log = read_log(&mut root, report);
     root.finish(report);
-    let root_key = root_key?;
     Some(Config {
         zone: zone_name?,
         zones,
         listen: listen?,
         operations,
+        control_socket: control_socket?,
         store: store?,
-        root_key,
+        root_keys: root_keys?,
         replication,
         organisations,
         limits,
@@ -204,22 +258,20 @@ fn read_store(root: &mut Section<'_>, source: &Source<'_>, report: &mut Report) 
     Some(location)
 }
 
-fn read_root_key(root: &mut Section<'_>, source: &Source<'_>, report: &mut Report) -> Option<LoadedRootKey> {
-    let mut section = root.section("root-key", report)?;
-    let given = section.one_of(&["file", "environment", "credential"], report);
+/// Beside the store if it is not given, so that every server has one of its own.
+fn read_control(
+    root: &mut Section<'_>,
+    store: &StoreLocation,
+    source: &Source<'_>,
+    report: &mut Report,
+) -> Option<PathBuf> {
+    let beside = store.directory.parent().unwrap_or(source.base).join(SOCKET_NAME);
+    let Some(mut section) = root.optional_section("control", report) else { return Some(beside) };
+    let text = section.optional_text("socket", report);
     section.finish(report);
-    let (key, text) = given?;
-    let place = match key {
-        "file" => RootKeySource::File(text.path(source.base, report)?),
-        "environment" => RootKeySource::Environment(text.as_str().to_owned()),
-        _ => RootKeySource::Credential(read_credential_name(&text, report)?),
-    };
-    match place.load(source.environment) {
-        Ok(key) => Some(LoadedRootKey { source: place, key }),
-        Err(fault) => {
-            text.fault(report, fault);
-            None
-        }
+    match text {
+        Some(text) => text.path(source.base, report),
+        None => Some(beside),
     }
 }
 

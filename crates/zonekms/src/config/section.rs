@@ -147,9 +147,15 @@ impl<'d> Section<'d> {
 
     /// Exactly one of several texts, with the key it was found under; a fault when none or more than one is there.
     pub(super) fn one_of(&mut self, keys: &[&'static str], report: &mut Report) -> Option<(&'static str, Text<'d>)> {
+        let key = self.only_one_of(keys, report)?;
+        self.optional_text(key, report).map(|found| (key, found))
+    }
+
+    /// Which of several keys is there; a fault when none or more than one is.
+    pub(super) fn only_one_of(&mut self, keys: &[&'static str], report: &mut Report) -> Option<&'static str> {
         let given: Vec<&'static str> = keys.iter().copied().filter(|key| self.find(key).is_some()).collect();
         match given.as_slice() {
-            [key] => self.optional_text(key, report).map(|found| (*key, found)),
+            [key] => Some(*key),
             [] => {
                 self.missing(&format!("one of {}", list(keys)), report);
                 None

@@ -4,6 +4,14 @@ use std::fmt;
 
 use super::{Config, Transport};
 use crate::duration::show_duration;
+use crate::root_key::ConfiguredKey;
+
+fn write_root_key(f: &mut fmt::Formatter<'_>, name: &str, key: &ConfiguredKey) -> fmt::Result {
+    match key.provider.fingerprint() {
+        Some(fingerprint) => writeln!(f, "{name}  {} (fingerprint {fingerprint})", key.provider.place()),
+        None => writeln!(f, "{name}  {}", key.provider.place()),
+    }
+}
 
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -20,10 +28,14 @@ impl fmt::Display for Config {
             Some(address) => writeln!(f, "operations     {address}")?,
             None => writeln!(f, "operations     none")?,
         }
+        writeln!(f, "control        {}", self.control_socket.display())?;
         writeln!(f, "store          {}", self.store.directory.display())?;
         writeln!(f, "manifest       {}", self.store.manifest.display())?;
         writeln!(f, "keyring        {}", self.store.keyring.display())?;
-        writeln!(f, "root key       {} (fingerprint {})", self.root_key.source, self.root_key.key.fingerprint())?;
+        write_root_key(f, "root key     ", &self.root_keys.current)?;
+        if let Some(next) = &self.root_keys.next {
+            write_root_key(f, "next root key", next)?;
+        }
         match &self.replication {
             Some(replication) => {
                 writeln!(f, "zones' door    {}", replication.listen)?;

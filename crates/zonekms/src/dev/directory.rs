@@ -3,13 +3,14 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use kms_crypto::{Entropy, RootKey};
+use kms_crypto::Entropy;
 use kms_types::ZoneName;
 
 use crate::config::StoreLocation;
+use crate::control::socket_in;
 use crate::file_lock::{FileLock, LockFault};
 use crate::private_files::{create_private_directory, replace_private_file};
-use crate::root_key::{NewRootKeyError, RootKeyFault, RootKeySource, create_root_key_file};
+use crate::root_key::{GivenKey, NewRootKeyError, RootKeyFault, RootKeySource, create_root_key_file};
 use crate::zone_identity::{ZoneIdentity, ZoneIdentityFault};
 
 /// Why the data directory cannot be used.
@@ -79,6 +80,11 @@ impl DataDirectory {
         self.path.join("lab.json")
     }
 
+    /// Where operators' commands reach the lab.
+    pub(super) fn control_socket(&self) -> PathBuf {
+        socket_in(&self.path)
+    }
+
     /// Writes what a shell sources to reach this lab. It is there as a whole or not at all.
     pub(super) fn write_env_file(&self, content: &str) -> Result<(), DirectoryFault> {
         let path = self.env_file();
@@ -88,12 +94,7 @@ impl DataDirectory {
     /// The part of `zone`.
     pub(super) fn zone(&self, zone: &ZoneName) -> ZoneDirectory {
         let path = self.path.join(zone.as_str());
-        let location = StoreLocation {
-            directory: path.join("store"),
-            manifest: path.join("manifest"),
-            keyring: path.join("keyring"),
-        };
-        ZoneDirectory { path, location }
+        ZoneDirectory { location: location_in(&path), path }
     }
 
     fn env_file(&self) -> PathBuf {
@@ -103,14 +104,12 @@ impl DataDirectory {
 
 impl ZoneDirectory {
     /// The zone's root key, made when nothing of the zone is there yet.
-    pub(super) fn find_or_make_root_key(&self, entropy: &dyn Entropy) -> Result<RootKey, DirectoryFault> {
+    pub(super) fn find_or_make_root_key(&self, entropy: &dyn Entropy) -> Result<GivenKey, DirectoryFault> {
         create_private_directory(&self.path)
             .map_err(|source| DirectoryFault::Io { path: self.path.clone(), source })?;
-        let root_key = self.path.join("root.key");
+        let root_key = self.root_key_file();
         if root_key.exists() {
-            return RootKeySource::File(root_key)
-                .load(&|_| None)
-                .map_err(|fault| DirectoryFault::RootKey { directory: self.path.clone(), fault });
+            return self.load_root_key();
         }
         let mut entries =
             std::fs::read_dir(&self.path).map_err(|source| DirectoryFault::Io { path: self.path.clone(), source })?;
@@ -118,7 +117,18 @@ impl ZoneDirectory {
             let remains = entry.map_err(|source| DirectoryFault::Io { path: self.path.clone(), source })?.path();
             return Err(DirectoryFault::RootKeyMissing { root_key, remains, directory: self.path.clone() });
         }
-        Ok(create_root_key_file(&root_key, entropy)?)
+        create_root_key_file(&root_key, entropy)?;
+        self.load_root_key()
+    }
+
+    /// The file of the zone's root key.
+    pub(super) fn root_key_file(&self) -> PathBuf {
+        root_key_file_of(&self.path)
+    }
+
+    fn load_root_key(&self) -> Result<GivenKey, DirectoryFault> {
+        GivenKey::load(RootKeySource::File(self.root_key_file()), &|_| None)
+            .map_err(|fault| DirectoryFault::RootKey { directory: self.path.clone(), fault })
     }
 
     /// What the zone proves itself with to the others, made when it is not there.
@@ -137,10 +147,25 @@ impl ZoneDirectory {
     }
 }
 
+/// Where a zone's root key and data are, for commands that work on them while no lab runs.
+pub(crate) fn zone_files(data_dir: &Path, zone: &ZoneName) -> (PathBuf, StoreLocation) {
+    let path = data_dir.join(zone.as_str());
+    (root_key_file_of(&path), location_in(&path))
+}
+
+fn root_key_file_of(zone: &Path) -> PathBuf {
+    zone.join("root.key")
+}
+
+fn location_in(zone: &Path) -> StoreLocation {
+    StoreLocation { directory: zone.join("store"), manifest: zone.join("manifest"), keyring: zone.join("keyring") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use kms_crypto::OsEntropy;
+    use kms_root_key::RootKeyProvider;
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
 

@@ -1,15 +1,18 @@
 //! First starts, lost files, wrong root keys, and what others could do to a keyring.
 
+use super::current::Step;
 use super::*;
-use kms_crypto::OsEntropy;
+use crate::root_key::{ConfiguredKey, GivenKey, RootKeySource, RootKeysFrom, Section, create_root_key_file};
+use kms_crypto::{OsEntropy, RootKey};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 
 struct Zone {
-    _scratch: tempfile::TempDir,
+    scratch: tempfile::TempDir,
     location: StoreLocation,
-    root: RootKey,
 }
+
+const NOW: i64 = 1_800_000_000;
 
 impl Zone {
     fn new() -> Self {
@@ -19,7 +22,27 @@ impl Zone {
             manifest: scratch.path().join("zone/manifest"),
             keyring: scratch.path().join("zone/keyring"),
         };
-        Self { _scratch: scratch, location, root: RootKey::generate(&OsEntropy).unwrap() }
+        let zone = Self { scratch, location };
+        create_root_key_file(&zone.root_key(), &OsEntropy).unwrap();
+        zone
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.scratch.path().join(name)
+    }
+
+    fn root_key(&self) -> PathBuf {
+        self.path("root.key")
+    }
+
+    fn keys(&self) -> RootKeys {
+        RootKeysFrom::KeyFile(self.root_key()).load(&|_| None).unwrap()
+    }
+
+    /// With another file as the next root key.
+    fn keys_with_next(&self, next: &str) -> RootKeys {
+        let provider = Arc::new(GivenKey::load(RootKeySource::File(self.path(next)), &|_| None).unwrap());
+        RootKeys { next: Some(ConfiguredKey { section: Section::RootKeyNext, provider }), ..self.keys() }
     }
 
     fn lock(&self) -> ZoneLock {
@@ -27,7 +50,11 @@ impl Zone {
     }
 
     fn open<'lock>(&self, lock: &'lock ZoneLock) -> Result<OpenKeyring<'lock>, KeyringFileError> {
-        OpenKeyring::open(lock, &self.root, &OsEntropy)
+        self.open_with(lock, &self.keys())
+    }
+
+    fn open_with<'lock>(&self, lock: &'lock ZoneLock, keys: &RootKeys) -> Result<OpenKeyring<'lock>, KeyringFileError> {
+        block_on(OpenKeyring::open(lock, &name(), keys, &entropy(), NOW))
     }
 
     fn refusal(&self) -> KeyringFileError {
@@ -51,6 +78,18 @@ impl Zone {
     }
 }
 
+fn name() -> ZoneName {
+    "ch-gva-2".parse().unwrap()
+}
+
+fn entropy() -> Arc<dyn Entropy> {
+    Arc::new(OsEntropy)
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
 #[test]
 fn the_keyring_of_the_first_start_is_found_again() {
     let (zone, id) = Zone::started();
@@ -58,7 +97,10 @@ fn the_keyring_of_the_first_start_is_found_again() {
     let OpenKeyring { keyring, first_start, .. } = zone.open(&lock).unwrap();
     assert_eq!(keyring.store_id(), &id);
     assert!(first_start.is_none());
-    assert_eq!(OpenKeyring::open_existing(&lock, &zone.root).unwrap().keyring.store_id(), &id);
+    assert_eq!(
+        block_on(OpenKeyring::open_existing(&lock, &name(), &zone.keys(), &entropy())).unwrap().keyring.store_id(),
+        &id
+    );
 }
 
 #[test]
@@ -87,7 +129,7 @@ fn a_keyring_that_appeared_meanwhile_is_not_replaced() {
 fn adopting_makes_no_keyring() {
     let zone = Zone::new();
     let lock = zone.lock();
-    let refused = OpenKeyring::open_existing(&lock, &zone.root);
+    let refused = block_on(OpenKeyring::open_existing(&lock, &name(), &zone.keys(), &entropy()));
     assert!(matches!(refused, Err(KeyringFileError::NothingToAdopt { .. })));
     assert!(!provisional_name(&zone.location.keyring).exists());
 }
@@ -125,12 +167,14 @@ fn nothing_is_made_beside_what_remains() {
 
 #[test]
 fn a_wrong_root_key_is_named_and_changes_nothing() {
-    let (mut zone, _) = Zone::started();
+    let (zone, _) = Zone::started();
     let before = fs::read(&zone.location.keyring).unwrap();
-    let right = zone.root.fingerprint().to_string();
-    zone.root = RootKey::generate(&OsEntropy).unwrap();
+    let fingerprint = || zone.keys().current.provider.fingerprint().unwrap().to_string();
+    let right = fingerprint();
+    fs::remove_file(zone.root_key()).unwrap();
+    create_root_key_file(&zone.root_key(), &OsEntropy).unwrap();
     let message = zone.refusal().to_string();
-    assert!(message.contains(&right) && message.contains(&zone.root.fingerprint().to_string()), "{message}");
+    assert!(message.contains(&right) && message.contains(&fingerprint()), "{message}");
     assert_eq!(fs::read(&zone.location.keyring).unwrap(), before);
 }
 
@@ -164,4 +208,155 @@ fn a_damaged_keyring_is_refused() {
     *bytes.last_mut().unwrap() ^= 1;
     fs::write(&zone.location.keyring, &bytes).unwrap();
     assert!(matches!(zone.refusal(), KeyringFileError::Damaged { .. }));
+}
+
+/// The root key that a file of the zone's directory holds, if it is one.
+fn root_key_of(path: &Path) -> Option<RootKey> {
+    let digits = fs::read_to_string(path).ok()?;
+    RootKey::from_bytes(&hex::decode(digits.trim()).ok()?).ok()
+}
+
+/// Whether `key` opens anything in the zone's directories.
+fn opens_something(zone: &Zone, key: &RootKey) -> bool {
+    let files = |directory: &Path| -> Vec<PathBuf> {
+        fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file()).collect()
+    };
+    let all = [files(zone.scratch.path()), files(&zone.path("zone"))].concat();
+    all.iter().any(|file| Keyring::unwrap(key, &fs::read(file).unwrap()).is_ok())
+}
+
+#[test]
+fn a_keyring_of_format_1_opens_and_becomes_format_2_when_it_is_written() {
+    let (zone, id) = Zone::started();
+    let root = root_key_of(&zone.root_key()).unwrap();
+    let keyring = Keyring::unwrap(&root, &fs::read(&zone.location.keyring).unwrap()).unwrap();
+    let old = keyring.wrap(&root, &OsEntropy).unwrap();
+    fs::write(&zone.location.keyring, &old).unwrap();
+    let lock = zone.lock();
+    let OpenKeyring { mut keyring, file, .. } = zone.open(&lock).unwrap();
+    assert_eq!(keyring.store_id(), &id);
+    assert_eq!(fs::read(&zone.location.keyring).unwrap(), old, "reading writes nothing");
+    assert_eq!((file.status().unwrap().generation, file.status().unwrap().since), (0, None));
+
+    let epoch = keyring.add_epoch(&OsEntropy).unwrap();
+    file.store(&keyring).unwrap();
+    let status = file.status().unwrap();
+    assert_eq!((status.generation, status.since, status.epochs), (1, None, vec![1, epoch.get()]));
+    let label = KeyringLabel::read(&zone.location.keyring).unwrap();
+    assert_eq!((label.generation, label.fingerprint), (Some(1), root.fingerprint()));
+    drop(lock);
+    let lock = zone.lock();
+    assert_eq!(zone.open(&lock).unwrap().keyring.current_epoch(), epoch);
+}
+
+/// A file's root key is renewed in place: the configuration stays right, and the old root key is gone.
+#[test]
+fn after_a_rotation_the_old_root_key_opens_nothing() {
+    let (zone, id) = Zone::started();
+    let old = root_key_of(&zone.root_key()).unwrap();
+    assert!(opens_something(&zone, &old));
+    let lock = zone.lock();
+    let OpenKeyring { mut keyring, file, .. } = zone.open(&lock).unwrap();
+    for generation in 2..5 {
+        block_on(file.rotate(&zone.keys(), RotateTo::SameProvider, NOW + generation)).unwrap();
+        let status = file.status().unwrap();
+        assert_eq!((i64::try_from(status.generation).unwrap(), status.since), (generation, Some(NOW + generation)));
+    }
+    assert!(!opens_something(&zone, &old));
+    let now = root_key_of(&zone.root_key()).unwrap();
+    assert!(opens_something(&zone, &now));
+    assert!(!zone.path("root.key.next").exists());
+    // The live process goes on writing under the new one.
+    keyring.add_epoch(&OsEntropy).unwrap();
+    file.store(&keyring).unwrap();
+    drop(lock);
+    let lock = zone.lock();
+    let OpenKeyring { keyring, .. } = zone.open(&lock).unwrap();
+    assert_eq!((keyring.store_id(), keyring.epochs().count()), (&id, 2));
+}
+
+#[test]
+fn a_rotation_cut_short_at_any_step_leaves_a_keyring_that_the_configuration_opens() {
+    let cut = || KeyringFileError::Io { path: PathBuf::new(), source: io::ErrorKind::Interrupted.into() };
+    for to in [RotateTo::SameProvider, RotateTo::NextProvider] {
+        for step in [Step::RootKeyMade, Step::KeyringWritten, Step::Settled] {
+            for left_over in [None, Some("zone/keyring.part"), Some("root.key.next.part")] {
+                let (zone, id) = Zone::started();
+                create_root_key_file(&zone.path("other.key"), &OsEntropy).unwrap();
+                let old = root_key_of(&zone.root_key()).unwrap();
+                let lock = zone.lock();
+                let OpenKeyring { file, .. } = zone.open(&lock).unwrap();
+                let keys = zone.keys_with_next("other.key");
+                let stop = |reached| if reached == step { Err(cut()) } else { Ok(()) };
+                let ended = block_on(file.rotate_stepwise(&keys, to, NOW, &stop));
+                assert!(matches!(ended, Err(KeyringFileError::Io { .. })), "{ended:?}");
+                if let Some(left_over) = left_over {
+                    fs::write(zone.path(left_over), b"half").unwrap();
+                }
+                drop((file, lock));
+
+                let title = format!("{to:?} {step:?} {left_over:?}");
+                let lock = zone.lock();
+                let keys = zone.keys_with_next("other.key");
+                let OpenKeyring { keyring, file, .. } = zone.open_with(&lock, &keys).unwrap();
+                assert_eq!(keyring.store_id(), &id, "{title}");
+                let done = step != Step::RootKeyMade;
+                assert_eq!(opens_something(&zone, &old), !done, "{title}");
+                assert!(!zone.path("root.key.next").exists(), "{title}");
+                let section =
+                    if done && to == RotateTo::NextProvider { Section::RootKeyNext } else { Section::RootKey };
+                assert_eq!(file.status().unwrap().section, section, "{title}");
+                // And the next rotation, which reads the configuration anew, is done as a whole.
+                block_on(file.rotate(&zone.keys_with_next("other.key"), RotateTo::SameProvider, NOW)).unwrap();
+                assert!(!opens_something(&zone, &old), "{title}");
+            }
+        }
+    }
+}
+
+/// While the process goes on after a settling that failed, nothing may throw away the root key in use.
+#[test]
+fn a_second_rotation_first_ends_the_one_before() {
+    let (zone, id) = Zone::started();
+    let lock = zone.lock();
+    let OpenKeyring { file, .. } = zone.open(&lock).unwrap();
+    let cut = |reached| match reached {
+        Step::KeyringWritten => {
+            Err(KeyringFileError::Io { path: PathBuf::new(), source: io::ErrorKind::Interrupted.into() })
+        }
+        Step::RootKeyMade | Step::Settled => Ok(()),
+    };
+    block_on(file.rotate_stepwise(&zone.keys(), RotateTo::SameProvider, NOW, &cut)).unwrap_err();
+    assert!(zone.path("root.key.next").exists(), "the root key in use");
+    block_on(file.rotate(&zone.keys(), RotateTo::SameProvider, NOW)).unwrap();
+    drop(lock);
+    let lock = zone.lock();
+    assert_eq!(zone.open(&lock).unwrap().keyring.store_id(), &id);
+}
+
+#[test]
+fn a_rotation_that_cannot_be_right_changes_nothing() {
+    let (zone, _) = Zone::started();
+    fs::copy(zone.root_key(), zone.path("same.key")).unwrap();
+    let lock = zone.lock();
+    let OpenKeyring { file, .. } = zone.open(&lock).unwrap();
+    let before = fs::read(&zone.location.keyring).unwrap();
+    let refused = |keys: &RootKeys, to| block_on(file.rotate(keys, to, NOW)).unwrap_err().to_string();
+
+    let same = refused(&zone.keys_with_next("same.key"), RotateTo::NextProvider);
+    assert!(same.ends_with("is the one that is in use: nothing was changed"), "{same}");
+    let none = refused(&zone.keys(), RotateTo::NextProvider);
+    assert!(none.contains("no section [root-key-next]"), "{none}");
+    let variable = RootKeySource::Environment("KEY".to_owned());
+    let digits = fs::read_to_string(zone.root_key()).unwrap();
+    let fixed = GivenKey::load(variable, &|_| Some(digits.clone().into())).unwrap();
+    let fixed = refused(&RootKeys::only(Arc::new(fixed)), RotateTo::SameProvider);
+    assert!(fixed.contains("environment variable KEY cannot be changed from here"), "{fixed}");
+    // The configuration names another root key than the one in use: the next start would fail.
+    create_root_key_file(&zone.path("wrong.key"), &OsEntropy).unwrap();
+    let wrong = GivenKey::load(RootKeySource::File(zone.path("wrong.key")), &|_| None).unwrap();
+    let wrong = refused(&RootKeys::only(Arc::new(wrong)), RotateTo::SameProvider);
+    assert!(wrong.starts_with("wrong root key"), "{wrong}");
+    assert_eq!(fs::read(&zone.location.keyring).unwrap(), before);
+    assert!(!zone.path("root.key.next").exists() && !zone.path("wrong.key.next").exists());
 }

@@ -3,11 +3,14 @@
 
 mod api;
 mod config_files;
+mod control;
 mod dev;
 mod first_start;
 mod inspect;
+mod memory;
 mod program;
 mod relay;
+mod root_keys;
 mod serve;
 mod serve_zones;
 mod zone_identity;

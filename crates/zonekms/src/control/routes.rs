@@ -1,0 +1,25 @@
+//! Every command of the control socket, one line each.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, post};
+
+use super::answer::Refused;
+use super::root_key;
+use super::zones::{self, Control};
+
+/// The largest request, in bytes: commands are small, whatever their answers are.
+const REQUEST_LIMIT: usize = 65_536;
+
+/// Paths below `/zones/{zone}` are for one zone; their handlers take it as `zones::ByName`.
+pub(super) fn router(control: Arc<Control>) -> Router {
+    Router::new()
+        .route("/zones", get(zones::list))
+        .route("/zones/{zone}/root-key", get(root_key::status))
+        .route("/zones/{zone}/root-key/rotate", post(root_key::rotate))
+        .fallback(async || Refused::unknown("this server does not know the command: is it of another version?"))
+        .layer(DefaultBodyLimit::max(REQUEST_LIMIT))
+        .with_state(control)
+}
