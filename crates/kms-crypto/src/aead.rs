@@ -1,10 +1,14 @@
-//! AES-256-GCM (NIST SP 800-38D) with 96-bit nonces and 128-bit tags, from either of two libraries.
+//! AES-256-GCM (NIST SP 800-38D) with 96-bit nonces and 128-bit tags, from one of several libraries.
 //!
 //! Other nonce and tag lengths cannot be expressed, so they are refused before any cipher is called.
 
+use crate::material::MAX_PLAINTEXT_LEN;
 use crate::secret::wipe;
+use aes::Aes256Enc;
+use aes::cipher::consts::U12;
 use aes_gcm::aead::KeyInit;
-use aes_gcm::{AeadInOut, Aes256Gcm};
+use aes_gcm::{AeadInOut, AesGcm};
+use kms_aesni::AesNi;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, UnboundKey};
 
 /// A nonce of exactly 12 bytes.
@@ -25,24 +29,36 @@ pub struct WrongLength;
 #[error("AES-256-GCM refused the message")]
 pub struct AeadError;
 
-/// The library that does the work. Both give the same bytes.
+/// The code that does the work. All of it gives the same bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backend {
     /// RustCrypto's `aes-gcm`. Wipes its key schedule.
     AesGcm,
-    /// `ring`. Does not wipe its key schedule; [`XaesKey`](crate::XaesKey) wipes the stack after it.
+    /// `kms-aesni`, where the processor can. Keeps its key schedule in registers.
+    AesNi(AesNi),
+    /// `aws-lc-rs`. Wipes its key schedule.
+    AwsLc,
+    /// `ring`. Does not wipe its key schedule, so nothing but tests and benches uses it.
     Ring,
 }
 
 impl Backend {
-    /// Every backend, for tests and benches.
-    pub const ALL: [Self; 2] = [Self::AesGcm, Self::Ring];
+    /// Every backend that this processor can run, for tests and benches.
+    pub fn all() -> impl Iterator<Item = Self> {
+        [Some(Self::AesGcm), Some(Self::AwsLc), Some(Self::Ring), AesNi::detect().map(Self::AesNi)]
+            .into_iter()
+            .flatten()
+    }
 
-    /// The faster one, for messages (envelope 8).
-    pub const MESSAGES: Self = Self::Ring;
-
-    /// The one that wipes what it knew, for records and keyrings, which carry key material (envelope 8).
-    pub const RECORDS: Self = Self::AesGcm;
+    /// The fastest that wipes what it knew, for a plaintext of `len` bytes under a key that is used once (envelope 8).
+    #[must_use]
+    pub fn fastest(len: usize) -> Self {
+        match AesNi::detect() {
+            _ if len > SHORT => Self::AwsLc,
+            Some(cpu) => Self::AesNi(cpu),
+            None => Self::AesGcm,
+        }
+    }
 
     /// Encrypts `buffer` in place under `key` and returns the tag. A pair of key and nonce must be used once only.
     ///
@@ -58,6 +74,8 @@ impl Backend {
     ) -> Result<GcmTag, AeadError> {
         match self {
             Self::AesGcm => seal_with_aes_gcm(key, nonce, associated_data, buffer),
+            Self::AesNi(cpu) => seal_with_aesni(cpu, key, nonce, associated_data, buffer),
+            Self::AwsLc => seal_with_aws_lc(key, nonce, associated_data, buffer),
             Self::Ring => seal_with_ring(key, nonce, associated_data, buffer),
         }
     }
@@ -77,6 +95,8 @@ impl Backend {
     ) -> Result<(), AeadError> {
         let opened = match self {
             Self::AesGcm => open_with_aes_gcm(key, nonce, associated_data, buffer, tag),
+            Self::AesNi(cpu) => cpu.open(key, &nonce.0, associated_data, buffer, &tag.0).map_err(|_| AeadError),
+            Self::AwsLc => open_with_aws_lc(key, nonce, associated_data, buffer, tag),
             Self::Ring => open_with_ring(key, nonce, associated_data, buffer, tag),
         };
         if opened.is_err() {
@@ -85,6 +105,9 @@ impl Backend {
         opened
     }
 }
+
+/// The longest plaintext in bytes for which setting up the key costs more than a faster library gains.
+const SHORT: usize = 1024;
 
 impl GcmNonce {
     /// The nonce of these bytes.
@@ -124,17 +147,37 @@ impl TryFrom<&[u8]> for GcmTag {
     }
 }
 
+fn seal_with_aesni(
+    cpu: AesNi,
+    key: &[u8; 32],
+    nonce: GcmNonce,
+    associated_data: &[u8],
+    buffer: &mut [u8],
+) -> Result<GcmTag, AeadError> {
+    if buffer.len() as u64 > MAX_PLAINTEXT_LEN {
+        return Err(AeadError);
+    }
+    Ok(GcmTag(cpu.seal(key, &nonce.0, associated_data, buffer)))
+}
+
+// The libraries' functions are never inlined: the stack that one of them needs is not the others' to wipe.
+
+/// GCM never runs the cipher backwards; without the schedule for that, setting up costs half.
+type Aes256GcmEnc = AesGcm<Aes256Enc, U12>;
+
+#[inline(never)]
 fn seal_with_aes_gcm(
     key: &[u8; 32],
     nonce: GcmNonce,
     associated_data: &[u8],
     buffer: &mut [u8],
 ) -> Result<GcmTag, AeadError> {
-    let cipher = Aes256Gcm::new(key.into());
+    let cipher = Aes256GcmEnc::new(key.into());
     let tag = cipher.encrypt_inout_detached(&nonce.0.into(), associated_data, buffer.into()).map_err(|_| AeadError)?;
     Ok(GcmTag(tag.into()))
 }
 
+#[inline(never)]
 fn open_with_aes_gcm(
     key: &[u8; 32],
     nonce: GcmNonce,
@@ -142,10 +185,46 @@ fn open_with_aes_gcm(
     buffer: &mut [u8],
     tag: &GcmTag,
 ) -> Result<(), AeadError> {
-    let cipher = Aes256Gcm::new(key.into());
+    let cipher = Aes256GcmEnc::new(key.into());
     cipher.decrypt_inout_detached(&nonce.0.into(), associated_data, buffer.into(), &tag.0.into()).map_err(|_| AeadError)
 }
 
+#[inline(never)]
+fn seal_with_aws_lc(
+    key: &[u8; 32],
+    nonce: GcmNonce,
+    associated_data: &[u8],
+    buffer: &mut [u8],
+) -> Result<GcmTag, AeadError> {
+    let nonce = aws_lc_rs::aead::Nonce::assume_unique_for_key(nonce.0);
+    let tag = aws_lc_key(key)?
+        .seal_in_place_separate_tag(nonce, aws_lc_rs::aead::Aad::from(associated_data), buffer)
+        .map_err(|_| AeadError)?;
+    tag.as_ref().try_into().map(GcmTag).map_err(|_| AeadError)
+}
+
+#[inline(never)]
+fn open_with_aws_lc(
+    key: &[u8; 32],
+    nonce: GcmNonce,
+    associated_data: &[u8],
+    buffer: &mut [u8],
+    tag: &GcmTag,
+) -> Result<(), AeadError> {
+    let nonce = aws_lc_rs::aead::Nonce::assume_unique_for_key(nonce.0);
+    aws_lc_key(key)?
+        .open_in_place_separate_tag(nonce, aws_lc_rs::aead::Aad::from(associated_data), &tag.0, buffer)
+        .map(|_| ())
+        .map_err(|_| AeadError)
+}
+
+fn aws_lc_key(key: &[u8; 32]) -> Result<aws_lc_rs::aead::LessSafeKey, AeadError> {
+    aws_lc_rs::aead::UnboundKey::new(&aws_lc_rs::aead::AES_256_GCM, key)
+        .map(aws_lc_rs::aead::LessSafeKey::new)
+        .map_err(|_| AeadError)
+}
+
+#[inline(never)]
 fn seal_with_ring(
     key: &[u8; 32],
     nonce: GcmNonce,
@@ -158,6 +237,7 @@ fn seal_with_ring(
     tag.as_ref().try_into().map(GcmTag).map_err(|_| AeadError)
 }
 
+#[inline(never)]
 fn open_with_ring(
     key: &[u8; 32],
     nonce: GcmNonce,
@@ -182,7 +262,7 @@ mod tests {
 
     #[test]
     fn a_refused_message_leaves_zeros_in_the_buffer() {
-        for backend in Backend::ALL {
+        for backend in Backend::all() {
             let mut buffer = *b"sixteen bytes or so";
             let nonce = GcmNonce::new([1; 12]);
             let opened = backend.open(&[2; 32], nonce, b"", &mut buffer, &GcmTag::new([3; 16]));

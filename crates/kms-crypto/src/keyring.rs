@@ -29,7 +29,6 @@ struct Manifest {
 
 struct Epoch {
     id: EpochId,
-    secret: Secret<32>,
     key: XaesKey,
 }
 
@@ -77,7 +76,7 @@ impl Keyring {
             store_id: public_bytes(entropy)?,
             manifest: Manifest::new(Secret::random(entropy)?),
             older: Vec::new(),
-            current: Epoch::new(EpochId::FIRST, Secret::random(entropy)?),
+            current: Epoch::generate(EpochId::FIRST, entropy)?,
         })
     }
 
@@ -110,7 +109,7 @@ impl Keyring {
     ///
     /// When the source of randomness fails; the keyring is then unchanged.
     pub fn add_epoch(&mut self, entropy: &dyn Entropy) -> Result<EpochId, EntropyError> {
-        let next = Epoch::new(self.current.id.next(), Secret::random(entropy)?);
+        let next = Epoch::generate(self.current.id.next(), entropy)?;
         self.older.push(std::mem::replace(&mut self.current, next));
         Ok(self.current.id)
     }
@@ -208,11 +207,11 @@ impl Keyring {
         out.extend_from_slice(self.manifest.secret.expose());
         for epoch in self.all_epochs() {
             out.extend_from_slice(&epoch.id.get().to_be_bytes());
-            out.extend_from_slice(epoch.secret.expose());
+            out.extend_from_slice(epoch.key.expose_key());
         }
         let tag = root
             .xaes()
-            .seal(Backend::RECORDS, nonce, &associated_data, &mut out[header_len..])
+            .seal(Backend::fastest(out.len() - header_len), nonce, &associated_data, &mut out[header_len..])
             .expect("a keyring is far shorter than 64 GiB");
         out.extend_from_slice(tag.as_bytes());
     }
@@ -228,7 +227,13 @@ impl Keyring {
         let (body, tag) = sealed.split_last_chunk().ok_or(UnwrapError::Damaged)?;
         let mut plaintext = SecretBytes::copy_from(body);
         root.xaes()
-            .open(Backend::RECORDS, nonce, &associated_data(label, header), plaintext.expose_mut(), &GcmTag::new(*tag))
+            .open(
+                Backend::fastest(body.len()),
+                nonce,
+                &associated_data(label, header),
+                plaintext.expose_mut(),
+                &GcmTag::new(*tag),
+            )
             .map_err(|_| UnwrapError::Damaged)?;
         Self::from_body(plaintext.expose()).ok_or(UnwrapError::Damaged)
     }
@@ -266,15 +271,14 @@ impl Manifest {
 }
 
 impl Epoch {
-    fn new(id: EpochId, secret: Secret<32>) -> Self {
-        let key = XaesKey::new(secret.expose());
-        Self { id, secret, key }
+    fn generate(id: EpochId, entropy: &dyn Entropy) -> Result<Self, EntropyError> {
+        Ok(Self { id, key: XaesKey::fill_with(|bytes| entropy.fill(bytes))? })
     }
 
     fn parse(bytes: &[u8; EPOCH_LEN]) -> Option<Self> {
         let (id, rest) = bytes.split_first_chunk()?;
         let (secret, _) = rest.split_first_chunk()?;
-        Some(Self::new(EpochId::from_be_bytes(*id)?, Secret::copy_from(secret)))
+        Some(Self { id: EpochId::from_be_bytes(*id)?, key: XaesKey::new(secret) })
     }
 }
 

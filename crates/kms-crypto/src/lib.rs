@@ -13,12 +13,14 @@
 //! This crate does not decide who may use a key, nor when: that is a matter of the key's state.
 
 mod aead;
+mod arena;
 mod context;
 mod entropy;
 mod envelope;
 mod keyring;
 mod mac;
 mod material;
+mod nonce_pool;
 mod record;
 mod root;
 mod secret;
@@ -29,6 +31,7 @@ mod xaes;
 mod zone_key;
 
 pub use aead::{AeadError, Backend, GcmNonce, GcmTag, WrongLength};
+pub use arena::{LockedMemory, locked_memory};
 pub use context::{EncryptionContext, associated_data};
 pub use entropy::{Entropy, EntropyError, OsEntropy};
 pub use envelope::{Ciphertext, FORMAT, HEADER_LEN, Header, MalformedCiphertext, OVERHEAD, TAG_LEN};

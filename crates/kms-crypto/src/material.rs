@@ -2,7 +2,7 @@
 
 use crate::aead::Backend;
 use crate::context::{EncryptionContext, associated_data};
-use crate::entropy::{Entropy, EntropyError, public_bytes};
+use crate::entropy::{Entropy, EntropyError, message_nonce};
 use crate::envelope::{Ciphertext, HEADER_LEN, Header, MalformedCiphertext, OVERHEAD};
 use crate::mac::MacKey;
 use crate::secret::{Secret, SecretBytes};
@@ -14,9 +14,8 @@ use subtle::ConstantTimeEq;
 /// The longest plaintext in bytes: 2^36 - 32, the limit of AES-GCM (NIST SP 800-38D section 5.2.1.1).
 pub const MAX_PLAINTEXT_LEN: u64 = (1 << 36) - 32;
 
-/// 32 secret bytes, and the XAES root made of them, ready to seal and open.
+/// 32 secret bytes, as an XAES root ready to seal and open.
 pub struct KeyMaterial {
-    secret: Secret<32>,
     root: XaesKey,
 }
 
@@ -39,20 +38,23 @@ impl KeyMaterial {
     ///
     /// When the source of randomness fails.
     pub fn generate(entropy: &dyn Entropy) -> Result<Self, EntropyError> {
-        Secret::random(entropy).map(Self::from_secret)
+        Ok(Self { root: XaesKey::fill_with(|bytes| entropy.fill(bytes))? })
     }
 
     /// The material made of these secret bytes.
     #[must_use]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "the material takes the place of the secret, which is wiped here"
+    )]
     pub fn from_secret(secret: Secret<32>) -> Self {
-        let root = XaesKey::new(secret.expose());
-        Self { secret, root }
+        Self::from_bytes(secret.expose())
     }
 
     /// The material made of a copy of `bytes`, which are the caller's to wipe.
     #[must_use]
     pub fn from_bytes(bytes: &[u8; 32]) -> Self {
-        Self::from_secret(Secret::copy_from(bytes))
+        Self { root: XaesKey::new(bytes) }
     }
 
     /// Seals `plaintext` into a ciphertext that is [`OVERHEAD`] bytes longer. It opens only with this material, under the
@@ -73,7 +75,7 @@ impl KeyMaterial {
         plaintext: &[u8],
         entropy: &dyn Entropy,
     ) -> Result<Vec<u8>, EntropyError> {
-        self.seal_with(Backend::MESSAGES, key_id, version, context, plaintext, entropy)
+        self.seal_with(Backend::fastest(plaintext.len()), key_id, version, context, plaintext, entropy)
     }
 
     /// [`KeyMaterial::seal`] with a backend of the caller's choice; the bytes are the same with every backend.
@@ -95,7 +97,7 @@ impl KeyMaterial {
         entropy: &dyn Entropy,
     ) -> Result<Vec<u8>, EntropyError> {
         assert!(plaintext.len() as u64 <= MAX_PLAINTEXT_LEN, "a plaintext has at most 64 GiB");
-        let header = Header::new(key_id, version, public_bytes(entropy)?);
+        let header = Header::new(key_id, version, message_nonce(entropy)?);
         let header_bytes = header.to_bytes();
         let associated_data = associated_data(&header_bytes, context);
         let mut out = Vec::with_capacity(plaintext.len() + OVERHEAD);
@@ -121,7 +123,7 @@ impl KeyMaterial {
         ciphertext: &Ciphertext<'_>,
         context: EncryptionContext<'_>,
     ) -> Result<SecretBytes, DecryptError> {
-        self.open_with(Backend::MESSAGES, ciphertext, context)
+        self.open_with(Backend::fastest(ciphertext.plaintext_len()), ciphertext, context)
     }
 
     /// [`KeyMaterial::open`] with a backend of the caller's choice.
@@ -147,7 +149,7 @@ impl KeyMaterial {
     /// (envelope 5).
     #[must_use]
     pub fn check_value(&self, key_id: KeyId, version: MaterialVersion) -> CheckValue {
-        let tag = MacKey::new(self.secret.expose()).tag(&[
+        let tag = MacKey::new(self.root.expose_key()).tag(&[
             CHECK_VALUE_LABEL,
             key_id.as_bytes(),
             &version.get().to_be_bytes(),
@@ -160,7 +162,7 @@ impl KeyMaterial {
     /// The secret bytes, for sealing them into a record and for nothing else.
     #[must_use]
     pub fn expose_secret(&self) -> &[u8; 32] {
-        self.secret.expose()
+        self.root.expose_key()
     }
 }
 

@@ -84,7 +84,7 @@ pub(crate) fn seal(
     out.extend_from_slice(&nonce);
     out.extend_from_slice(plaintext);
     let tag = key
-        .seal(Backend::RECORDS, &nonce, &place.associated_data(epoch), &mut out[HEADER_LEN..])
+        .seal(Backend::fastest(plaintext.len()), &nonce, &place.associated_data(epoch), &mut out[HEADER_LEN..])
         .expect("the only record that cannot be sealed is one that is too long, and this one is not");
     out.extend_from_slice(tag.as_bytes());
     Ok(out)
@@ -116,7 +116,7 @@ impl<'a> SealedRecord<'a> {
     pub(crate) fn open(&self, key: &XaesKey, place: &Place<'_>) -> Result<SecretBytes, RecordError> {
         let mut plaintext = SecretBytes::copy_from(self.body);
         let associated_data = place.associated_data(self.epoch);
-        key.open(Backend::RECORDS, self.nonce, &associated_data, plaintext.expose_mut(), &self.tag)
+        key.open(Backend::fastest(self.body.len()), self.nonce, &associated_data, plaintext.expose_mut(), &self.tag)
             .map_err(|_| RecordError::Damaged)?;
         Ok(plaintext)
     }

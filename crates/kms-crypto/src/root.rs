@@ -2,13 +2,11 @@
 
 use crate::entropy::{Entropy, EntropyError};
 use crate::mac::MacKey;
-use crate::secret::Secret;
 use crate::xaes::XaesKey;
 use std::fmt;
 
 /// The root key of a zone: 32 secret bytes from outside the store.
 pub struct RootKey {
-    secret: Secret<32>,
     xaes: XaesKey,
     fingerprint: RootKeyFingerprint,
 }
@@ -38,7 +36,7 @@ impl RootKey {
         if bytes.iter().all(|byte| *byte == bytes[0]) {
             return Err(RootKeyError::NotRandom);
         }
-        Ok(Self::from_secret(Secret::copy_from(bytes)))
+        Ok(Self::from_xaes(XaesKey::new(bytes)))
     }
 
     /// A new random root key.
@@ -47,15 +45,14 @@ impl RootKey {
     ///
     /// When the source of randomness fails.
     pub fn generate(entropy: &dyn Entropy) -> Result<Self, EntropyError> {
-        Secret::random(entropy).map(Self::from_secret)
+        XaesKey::fill_with(|bytes| entropy.fill(bytes)).map(Self::from_xaes)
     }
 
-    fn from_secret(secret: Secret<32>) -> Self {
-        let xaes = XaesKey::new(secret.expose());
-        let tag = MacKey::new(secret.expose()).tag(&[FINGERPRINT_LABEL]);
+    fn from_xaes(xaes: XaesKey) -> Self {
+        let tag = MacKey::new(xaes.expose_key()).tag(&[FINGERPRINT_LABEL]);
         let mut fingerprint = [0; 8];
         fingerprint.copy_from_slice(&tag[..8]);
-        Self { secret, xaes, fingerprint: RootKeyFingerprint(fingerprint) }
+        Self { xaes, fingerprint: RootKeyFingerprint(fingerprint) }
     }
 
     /// The short name by which people tell root keys apart.
@@ -67,7 +64,7 @@ impl RootKey {
     /// The secret bytes, for writing a new key file and for nothing else.
     #[must_use]
     pub fn expose(&self) -> &[u8; 32] {
-        self.secret.expose()
+        self.xaes.expose_key()
     }
 
     pub(crate) const fn xaes(&self) -> &XaesKey {

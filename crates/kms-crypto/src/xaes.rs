@@ -4,34 +4,47 @@
 //! CMAC-AES256 as its function; the last 12 are the GCM nonce. See <https://c2sp.org/XAES-256-GCM>.
 
 use crate::aead::{AeadError, Backend, GcmNonce, GcmTag};
+use crate::arena::Slot;
 use crate::secret::wipe;
-use crate::stack::with_wiped_stack;
+use crate::stack::{with_stack_wiped_after, with_wiped_stack};
 use aes::Aes256Enc;
 use aes::cipher::{Array, BlockCipherEncrypt, KeyInit};
+use kms_aesni::{AesNi, Schedule};
 
 /// Length of an XAES nonce in bytes.
 pub const XAES_NONCE_LEN: usize = 24;
 
-/// A 32-byte XAES root, ready for use: its AES key schedule and the CMAC subkey K1. Boxed and wiped when dropped.
-pub struct XaesKey(Box<Root>);
-
-struct Root {
-    block: Aes256Enc,
-    k1: [u8; 16],
-}
+/// A 32-byte XAES root, ready for use: its AES key schedule, which begins with the key itself, and the CMAC subkey K1. In locked
+/// memory, and wiped when dropped.
+///
+/// Without AES instructions only key and subkey are kept, and the schedule is made anew for every message.
+pub struct XaesKey(Slot);
 
 impl XaesKey {
-    /// Prepares the root `key`.
+    /// Prepares a copy of the root `key`, which is the caller's to wipe.
     #[must_use]
     pub fn new(key: &[u8; 32]) -> Self {
-        with_wiped_stack(|| {
-            let block = Aes256Enc::new(key.into());
-            let mut l = Array([0; 16]);
-            block.encrypt_block(&mut l);
-            let k1 = doubled(u128::from_be_bytes(l.0)).to_be_bytes();
-            wipe(&mut l);
-            Self(Box::new(Root { block, k1 }))
-        })
+        let mut root = Self(Slot::new());
+        root.key_mut().copy_from_slice(key);
+        root.prepare();
+        root
+    }
+
+    /// Prepares the root that `fill` writes where it will stay.
+    ///
+    /// # Errors
+    ///
+    /// The error of `fill`; what it had written is wiped.
+    pub(crate) fn fill_with<E>(fill: impl FnOnce(&mut [u8; 32]) -> Result<(), E>) -> Result<Self, E> {
+        let mut root = Self(Slot::new());
+        fill(root.key_mut())?;
+        root.prepare();
+        Ok(root)
+    }
+
+    /// The root key itself.
+    pub(crate) fn expose_key(&self) -> &[u8; 32] {
+        self.0.bytes().first_chunk().expect("a slot is longer than a key")
     }
 
     /// Encrypts `buffer` in place and returns the tag. `nonce` is random; it must not repeat under one root.
@@ -46,9 +59,9 @@ impl XaesKey {
         associated_data: &[u8],
         buffer: &mut [u8],
     ) -> Result<GcmTag, AeadError> {
-        with_wiped_stack(|| {
+        with_stack_wiped_after(backend, || {
             let message = self.derive(nonce);
-            backend.seal(&message.key, message.nonce, associated_data, buffer)
+            backend.seal(message.key(), message.nonce, associated_data, buffer)
         })
     }
 
@@ -65,55 +78,104 @@ impl XaesKey {
         buffer: &mut [u8],
         tag: &GcmTag,
     ) -> Result<(), AeadError> {
-        with_wiped_stack(|| {
+        with_stack_wiped_after(backend, || {
             let message = self.derive(nonce);
-            backend.open(&message.key, message.nonce, associated_data, buffer, tag)
+            backend.open(message.key(), message.nonce, associated_data, buffer, tag)
         })
+    }
+
+    fn key_mut(&mut self) -> &mut [u8; 32] {
+        self.0.bytes_mut().first_chunk_mut().expect("a slot is longer than a key")
+    }
+
+    /// Makes, of the key in the slot, what else belongs there.
+    fn prepare(&mut self) {
+        with_wiped_stack(|| {
+            if let Some(cpu) = AesNi::detect() {
+                let mut key = *self.expose_key();
+                cpu.expand(&key, self.schedule_mut());
+                wipe(&mut key);
+            }
+            // K1 is the doubled encryption of zero (NIST SP 800-38B section 6.1).
+            let mut blocks = [[0; 16]; 2];
+            self.encrypt(&mut blocks);
+            let mut k1 = doubled(u128::from_be_bytes(blocks[0])).to_be_bytes();
+            self.k1_mut().copy_from_slice(&k1);
+            wipe(&mut k1);
+            wipe(blocks.as_flattened_mut());
+        });
     }
 
     /// Kx = CMAC(K, M1) || CMAC(K, M2), where Mi = 00 i 58 00 || N[..12]. Mi is one whole block, so its CMAC is a single
     /// block encryption of Mi ^ K1.
     fn derive(&self, nonce: &[u8; XAES_NONCE_LEN]) -> MessageKey {
-        let mut blocks = [Array([0; 16]); 2];
-        for (counter, block) in (1..).zip(&mut blocks) {
-            block[..4].copy_from_slice(&[0, counter, b'X', 0]);
-            block[4..].copy_from_slice(&nonce[..12]);
-            for (byte, mask) in block.iter_mut().zip(&self.0.k1) {
-                *byte ^= mask;
-            }
-        }
-        // One by one: `encrypt_blocks` spills every round key, unpacked, to the stack, and wiping that costs what it saves.
-        for block in &mut blocks {
-            self.0.block.encrypt_block(block);
-        }
-        let mut message = MessageKey { key: [0; 32], nonce: GcmNonce::new([0; 12]) };
-        for (half, block) in message.key.chunks_exact_mut(16).zip(&mut blocks) {
-            half.copy_from_slice(block);
-            wipe(block);
-        }
+        // Put together as numbers: bytes written singly and read as a block at once would have to wait for each other.
+        let mut prefix = [0; 16];
+        prefix[..12].copy_from_slice(&nonce[..12]);
+        let masked_prefix = (u128::from_le_bytes(prefix) << 32) ^ u128::from_le_bytes(*self.k1());
+        let mut message = MessageKey {
+            blocks: [1, 2]
+                .map(|counter| (masked_prefix ^ u128::from(u32::from_le_bytes([0, counter, b'X', 0]))).to_le_bytes()),
+            nonce: GcmNonce::new([0; 12]),
+        };
+        self.encrypt(&mut message.blocks);
         let mut gcm_nonce = [0; 12];
         gcm_nonce.copy_from_slice(&nonce[12..]);
         message.nonce = GcmNonce::new(gcm_nonce);
         message
     }
-}
 
-impl Drop for Root {
-    fn drop(&mut self) {
-        // The key schedule wipes itself (feature `zeroize` of `aes`).
-        wipe(&mut self.k1);
+    fn encrypt(&self, blocks: &mut [[u8; 16]; 2]) {
+        if let Some(cpu) = AesNi::detect() {
+            cpu.encrypt_blocks(self.schedule(), blocks);
+        } else {
+            encrypt_with_aes(self.expose_key(), blocks);
+        }
+    }
+
+    fn schedule(&self) -> &Schedule {
+        self.0.bytes().first_chunk().expect("a slot is longer than a schedule")
+    }
+
+    fn schedule_mut(&mut self) -> &mut Schedule {
+        self.0.bytes_mut().first_chunk_mut().expect("a slot is longer than a schedule")
+    }
+
+    fn k1(&self) -> &[u8; 16] {
+        self.0.bytes().last_chunk().expect("a slot is longer than a block")
+    }
+
+    fn k1_mut(&mut self) -> &mut [u8; 16] {
+        self.0.bytes_mut().last_chunk_mut().expect("a slot is longer than a block")
     }
 }
 
-/// The key and nonce of one message.
+/// For processors without AES instructions.
+fn encrypt_with_aes(key: &[u8; 32], blocks: &mut [[u8; 16]; 2]) {
+    let cipher = Aes256Enc::new(key.into());
+    for block in blocks {
+        cipher.encrypt_block(Array::cast_from_core_mut(block));
+    }
+}
+
+/// The schedule and the subkey lie side by side in one slot.
+const _: () = assert!(size_of::<Schedule>() + 16 == crate::arena::SLOT_LEN);
+
+/// The key, as the two blocks that were derived, and the nonce of one message.
 struct MessageKey {
-    key: [u8; 32],
+    blocks: [[u8; 16]; 2],
     nonce: GcmNonce,
+}
+
+impl MessageKey {
+    fn key(&self) -> &[u8; 32] {
+        self.blocks.as_flattened().first_chunk().expect("two blocks are 32 bytes")
+    }
 }
 
 impl Drop for MessageKey {
     fn drop(&mut self) {
-        wipe(&mut self.key);
+        wipe(self.blocks.as_flattened_mut());
     }
 }
 
@@ -125,6 +187,18 @@ const fn doubled(l: u128) -> u128 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// So that what no processor of a test machine may need is right all the same.
+    #[test]
+    fn processors_without_aes_instructions_derive_the_same() {
+        let root = XaesKey::new(&[9; 32]);
+        let blocks = [[1; 16], [2; 16]];
+        let (mut prepared, mut from_the_key) = (blocks, blocks);
+        root.encrypt(&mut prepared);
+        encrypt_with_aes(root.expose_key(), &mut from_the_key);
+        assert_ne!(prepared, blocks);
+        assert_eq!(prepared, from_the_key);
+    }
 
     /// The C2SP vectors give every intermediate value; the first has the top bit of L clear, the second set.
     #[test]
@@ -143,9 +217,9 @@ mod tests {
             ),
         ] {
             let root = XaesKey::new(&key);
-            assert_eq!(hex::encode(root.0.k1), k1);
+            assert_eq!(hex::encode(root.k1()), k1);
             let message = root.derive(nonce);
-            assert_eq!(hex::encode(message.key), kx);
+            assert_eq!(hex::encode(message.key()), kx);
             assert_eq!(message.nonce, GcmNonce::new(*b"MNOPQRSTUVWX"));
         }
     }

@@ -4,6 +4,7 @@ use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::mm::{MlockAllFlags, mlockall};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit, umask};
+use rustix::thread::set_no_new_privs;
 
 /// New files are the owner's alone, and a crash leaves no core with keys in it.
 ///
@@ -14,7 +15,9 @@ pub(crate) fn guard_secrets() -> Result<(), Errno> {
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
     // A core handler that is a pipe ignores the limit; this it does not. It also keeps other processes of the same user
     // from reading this one's memory.
-    set_dumpable_behavior(DumpableBehavior::NotDumpable)
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    // Nothing this process might ever run, such as a helper of a PKCS#11 module, can gain the rights of another user.
+    set_no_new_privs(true)
 }
 
 /// Lets the process open as many files as its hard limit allows: the usual soft limit is below the connections of one server.

@@ -14,21 +14,22 @@ const KEY: KeyId = KeyId::from_bytes([7; 16]);
 
 proptest! {
     #[test]
-    fn what_is_sealed_opens_on_both_backends(
+    fn what_is_sealed_opens_on_every_backend(
         material: [u8; 32], id: [u8; 16], version in 1_u32.., context in stated(), plaintext in vec(any::<u8>(), 0..300),
         seed: String,
     ) {
         let material = KeyMaterial::from_bytes(&material);
         let (id, version) = (KeyId::from_bytes(id), MaterialVersion::new(version).unwrap());
-        let [sealed, other] = Backend::ALL.map(|backend| {
-            material.seal_with(backend, id, version, context.context(), &plaintext, &Seeded::new(&seed)).unwrap()
-        });
-        prop_assert_eq!(&sealed, &other);
+        let sealed = material.seal(id, version, context.context(), &plaintext, &Seeded::new(&seed)).unwrap();
+        for backend in Backend::all() {
+            let other = material.seal_with(backend, id, version, context.context(), &plaintext, &Seeded::new(&seed));
+            prop_assert_eq!(&sealed, &other.unwrap(), "{:?}", backend);
+        }
         prop_assert_eq!(sealed.len(), plaintext.len() + OVERHEAD);
         let ciphertext = Ciphertext::parse(&sealed).unwrap();
         prop_assert_eq!((ciphertext.header().key_id(), ciphertext.header().version()), (id, version));
         prop_assert_eq!(ciphertext.plaintext_len(), plaintext.len());
-        for backend in Backend::ALL {
+        for backend in Backend::all() {
             let opened = material.open_with(backend, &ciphertext, context.context());
             prop_assert_eq!(opened.map(|opened| opened.expose().to_vec()), Ok(plaintext.clone()));
         }
@@ -186,9 +187,13 @@ fn seal(material: &KeyMaterial, context: EncryptionContext<'_>, plaintext: &[u8]
 }
 
 fn open(material: &KeyMaterial, bytes: &[u8], context: EncryptionContext<'_>) -> Result<SecretBytes, DecryptError> {
-    let [first, second] = Backend::ALL.map(|backend| material.open_with(backend, &Ciphertext::parse(bytes)?, context));
-    assert_eq!(first.as_ref().err(), second.as_ref().err(), "the backends differ");
-    first
+    let opened = Ciphertext::parse(bytes).map_err(DecryptError::from).and_then(|text| material.open(&text, context));
+    for backend in Backend::all() {
+        let other = Ciphertext::parse(bytes).map_err(DecryptError::from);
+        let other = other.and_then(|text| material.open_with(backend, &text, context));
+        assert_eq!(opened.as_ref().err(), other.as_ref().err(), "{backend:?} differs");
+    }
+    opened
 }
 
 fn refuse_flipped(material: &KeyMaterial, sealed: &mut [u8], bit: usize, context: EncryptionContext<'_>) {

@@ -1,6 +1,7 @@
 //! What was secret is gone from the process's memory once it has been dropped: the memory is searched for it.
 #![cfg(target_os = "linux")]
 
+use kms_aesni::AesNi;
 use kms_crypto::{
     Backend, Ciphertext, EncryptionContext, Entropy, EntropyError, KeyMaterial, Keyring, MacKey, OsEntropy, RootKey,
     Secret, SecretBytes, TransferBinding, ZonePrivateKey,
@@ -15,12 +16,16 @@ use std::sync::Mutex;
 /// Each step on its own: the next one would write over what the stack still holds of it.
 #[test]
 fn nothing_secret_stays_in_memory() {
-    let steps: [(&str, Step); 11] = [
+    let steps: [(&str, Step); 15] = [
         ("make material", |entropy| drop(KeyMaterial::generate(entropy).unwrap())),
         ("seal with aes-gcm", |entropy| seal_and_open(Backend::AesGcm, entropy, false)),
         ("seal with ring", |entropy| seal_and_open(Backend::Ring, entropy, false)),
+        ("seal with aws-lc", |entropy| seal_and_open(Backend::AwsLc, entropy, false)),
+        ("seal as usual", |entropy| seal_and_open(Backend::fastest(SECRET_LEN), entropy, false)),
         ("open with aes-gcm", |entropy| seal_and_open(Backend::AesGcm, entropy, true)),
         ("open with ring", |entropy| seal_and_open(Backend::Ring, entropy, true)),
+        ("open with aws-lc", |entropy| seal_and_open(Backend::AwsLc, entropy, true)),
+        ("open as usual", |entropy| seal_and_open(Backend::fastest(SECRET_LEN), entropy, true)),
         ("check value", check_value),
         ("tag", tag),
         ("keyring and records", keyring_and_records),
@@ -39,6 +44,92 @@ fn nothing_secret_stays_in_memory() {
         }
     }
     assert!(left.is_empty(), "secrets still in memory, by step and number: {left:?}");
+}
+
+/// Neither the key of a message nor any round key of it, its hash key, or what the material is expanded into.
+#[test]
+fn no_message_key_stays_in_memory() {
+    let mut left = Vec::new();
+    for backend in Backend::all() {
+        for len in [0, 32, 1000, 5000] {
+            for open in [false, true] {
+                let _alone = ONE_AT_A_TIME.lock().unwrap();
+                scrub();
+                below_message(backend, len, open);
+                let found = search(&SCHEDULES);
+                if !found.is_empty() {
+                    left.push((backend, len, open, found));
+                }
+            }
+        }
+    }
+    assert!(left.is_empty(), "by backend, length, open, and number: {left:?}");
+}
+
+/// The schedules above are those of the message: while the material is there, its round keys are found.
+#[test]
+fn the_search_finds_schedules_that_are_there() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap();
+    let material = KeyMaterial::from_bytes(&std::array::from_fn(|at| 0xd0 + u8::try_from(at).unwrap()));
+    let of_the_material = if AesNi::detect().is_some() { HashSet::from([3, 4]) } else { HashSet::from([4]) };
+    assert_eq!(search(&SCHEDULES), of_the_material);
+    black_box(material.expose_secret());
+}
+
+/// What a message under this test's material and nonce leads to, masked. Computed with another implementation of AES.
+const SCHEDULES: [[u8; SECRET_LEN]; 5] = [
+    // The message's key.
+    masked(0x704f_703e_1dc7_4ac2_50c9_9f17_0b10_0e73, 0x5fc0_35a8_3c23_f0fa_073b_364c_c4d7_6ad0),
+    // Its round keys 2 and 7.
+    masked(0x7f4d_0022_628a_4ae0_3243_d5f7_3953_db84, 0xd0de_8147_882d_d7f9_a6eb_cb06_3acf_f768),
+    // Its last round key; the hash key.
+    masked(0x0665_00ad_1d6e_94a3_d97b_5121_4b08_8edc, 0x710a_7868_971f_52de_117b_9860_3340_4640),
+    // Round keys 2 and 7 of the material.
+    masked(0x84f9_0d1d_502c_dbca_88f5_0111_5428_dfce, 0x7ad8_6f70_5746_1f9f_b601_1f14_7772_8114),
+    // Its last round key; its CMAC subkey.
+    masked(0xea4e_c296_3a15_0a6e_5cd6_5ef9_185c_b22b, 0xf062_1b80_19f4_388d_a8bf_e8b1_6bff_ebcb),
+];
+
+const fn masked(first: u128, second: u128) -> [u8; SECRET_LEN] {
+    let mask = u128::from_be_bytes([MASK; 16]);
+    let halves = [(first ^ mask).to_be_bytes(), (second ^ mask).to_be_bytes()];
+    let mut bytes = [0; SECRET_LEN];
+    let mut at = 0;
+    while at < SECRET_LEN {
+        bytes[at] = halves[at / 16][at % 16];
+        at += 1;
+    }
+    bytes
+}
+
+/// Those two tests use the same material, and would find each other's.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+#[inline(never)]
+fn below_message(backend: Backend, len: usize, open: bool) {
+    let material = KeyMaterial::from_bytes(&std::array::from_fn(|at| 0xd0 + u8::try_from(at).unwrap()));
+    let (plaintext, none) = (vec![3; len], EncryptionContext::None);
+    let sealed = material.seal_with(backend, ID, MaterialVersion::FIRST, none, &plaintext, &OneNonce).unwrap();
+    if open {
+        let opened = material.open_with(backend, &Ciphertext::parse(&sealed).unwrap(), none).unwrap();
+        assert_eq!(opened.expose(), plaintext);
+    }
+}
+
+/// What one step left must not be laid to the next one's charge.
+#[inline(never)]
+fn scrub() {
+    black_box([0_u8; 262_144]);
+}
+
+/// The nonce of the message.
+struct OneNonce;
+
+impl Entropy for OneNonce {
+    fn fill(&self, out: &mut [u8]) -> Result<(), EntropyError> {
+        out.copy_from_slice(b"a nonce used here alone!");
+        Ok(())
+    }
 }
 
 /// The search sees a secret where there is one, and the padded forms of it that HMAC uses.

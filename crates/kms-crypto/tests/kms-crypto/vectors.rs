@@ -28,7 +28,7 @@ fn c2sp_xaes() {
             let (key, nonce) = (array(&test.key), array(&test.nonce));
             let (associated_data, plaintext) = (bytes(&test.associated_data), bytes(&test.plaintext));
             let root = XaesKey::new(&key);
-            for backend in Backend::ALL {
+            for backend in Backend::all() {
                 let mut buffer = plaintext.clone();
                 let tag = root.seal(backend, &nonce, &associated_data, &mut buffer).unwrap();
                 assert_eq!(
@@ -177,7 +177,7 @@ impl GcmCase {
         let nonce = GcmNonce::try_from(&self.nonce[..])?;
         let tag = GcmTag::try_from(&self.tag[..])?;
         let key: [u8; 32] = self.key[..].try_into().unwrap();
-        for backend in Backend::ALL {
+        for backend in Backend::all() {
             let mut buffer = self.ciphertext.clone();
             let opened = backend.open(&key, nonce, &self.associated_data, &mut buffer, &tag);
             let Some(plaintext) = &self.plaintext else {
@@ -192,7 +192,7 @@ impl GcmCase {
     }
 }
 
-/// The digest over so many random messages, as the C2SP specification describes it. Both backends seal every message.
+/// The digest over so many random messages, as the C2SP specification describes it. Every backend seals every message.
 fn accumulated(iterations: u32) -> String {
     let mut source = Shake128::default().finalize_xof();
     let mut digest = Shake128::default();
@@ -209,14 +209,15 @@ fn accumulated(iterations: u32) -> String {
         };
         let (plaintext, associated_data) = (sized(), sized());
         let root = XaesKey::new(&key);
-        let [sealed, other] = Backend::ALL.map(|backend| {
+        let mut sealed = Backend::all().map(|backend| {
             let mut buffer = plaintext.clone();
             let tag = root.seal(backend, &nonce, &associated_data, &mut buffer).unwrap();
             buffer.extend_from_slice(tag.as_bytes());
             buffer
         });
-        assert_eq!(sealed, other, "the backends differ");
-        digest.update(&sealed);
+        let first = sealed.next().unwrap();
+        assert!(sealed.all(|other| other == first), "the backends differ");
+        digest.update(&first);
     }
     let mut out = [0; 32];
     digest.finalize_xof().read(&mut out);

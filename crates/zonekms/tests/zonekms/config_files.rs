@@ -78,6 +78,9 @@ fn is_plain_setting(text: &str) -> bool {
     let Some((key, value)) = text.split_once(" = ") else { return false };
     let alternatives =
         ["environment", "credential", "secret-environment", "secret-credential", "secret", "certificate", "key"];
+    if key.starts_with("passphrase-") {
+        return false;
+    }
     key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
         && !value.is_empty()
         && !alternatives.contains(&key)

@@ -8,6 +8,7 @@ mod control;
 mod dev;
 mod first_start;
 mod inspect;
+mod memory;
 mod program;
 mod relay;
 mod root_keys;

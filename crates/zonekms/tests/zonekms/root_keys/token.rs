@@ -11,13 +11,13 @@ use super::zone::{Zone, stop};
 
 const PIN: &str = "7356-kms-pin";
 
-struct SoftHsm {
-    module: PathBuf,
-    tool: PathBuf,
+pub(super) struct SoftHsm {
+    pub(super) module: PathBuf,
+    pub(super) tool: PathBuf,
 }
 
 impl SoftHsm {
-    fn find() -> Self {
+    pub(super) fn find() -> Self {
         const MODULE: &str = "usr/lib/softhsm/libsofthsm2.so";
         const TOOL: &str = "usr/bin/softhsm2-util";
         let in_directory = |root: &Path| Self { module: root.join(MODULE), tool: root.join(TOOL) };
