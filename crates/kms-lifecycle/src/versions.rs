@@ -62,16 +62,16 @@ impl Versions {
 
     /// The version that follows when the key is at `revision`, made at `now`; `None` at the end of the range.
     pub(crate) fn following(&self, revision: Revision, now: Timestamp, made: Made) -> Option<VersionInfo> {
-        let version = self.current.version.next()?.max(floor(revision));
+        let version = self.current().version.next()?.max(floor(revision));
         Some(VersionInfo { version, created_at: now, made })
     }
 
     /// These versions and those of `held` that they lack; `None` when the two contradict each other. What is lacking must be
     /// below the floor of `revision`, at which these are: made before a restore that left room for it.
     pub(crate) fn joined_with(&self, held: &Self, revision: Revision) -> Option<Self> {
-        let mut all = self.all.clone();
-        for info in &held.all {
-            match self.place_of(info.version).and_then(|place| self.all.get(place)) {
+        let mut all = self.as_slice().to_vec();
+        for info in held.as_slice() {
+            match self.place_of(info.version).and_then(|place| self.as_slice().get(place)) {
                 Some(own) if own == info => {}
                 None if info.version < floor(revision) => all.push(*info),
                 Some(_) | None => return None,
@@ -105,9 +105,10 @@ impl Versions {
     pub(crate) fn place_of(&self, version: MaterialVersion) -> Option<usize> {
         // Without gaps the number tells.
         let guess = usize::try_from(version.get() - 1).ok()?;
-        match self.all.get(guess) {
+        let all = self.as_slice();
+        match all.get(guess) {
             Some(info) if info.version == version => Some(guess),
-            Some(_) | None => self.all.binary_search_by_key(&version, |info| info.version).ok(),
+            Some(_) | None => all.binary_search_by_key(&version, |info| info.version).ok(),
         }
     }
 
