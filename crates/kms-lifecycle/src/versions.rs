@@ -26,19 +26,19 @@ pub struct VersionInfo {
 
 /// All versions of a key in ascending order: the first, number 1, made with the key, the others by rotation, none older
 /// than the one before. There is no gap between their numbers but where a restore from a backup left room for versions that
-/// nobody knows of any more: see [`floor`]. Most keys have one version, which takes no memory of its own.
+/// nobody knows of any more: see [`floor`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Versions {
-    /// The first only.
-    One(VersionInfo),
-    /// The first and those of the rotations since, oldest first.
-    Rotated(Box<[VersionInfo]>),
+pub(crate) struct Versions {
+    all: Vec<VersionInfo>,
+    /// The last of `all`, which is never empty.
+    current: VersionInfo,
 }
 
 impl Versions {
     /// The one version of a key created at `now`.
-    pub(crate) const fn first(now: Timestamp) -> Self {
-        Self::One(VersionInfo { version: MaterialVersion::FIRST, created_at: now, made: Made::Created })
+    pub(crate) fn first(now: Timestamp) -> Self {
+        let current = VersionInfo { version: MaterialVersion::FIRST, created_at: now, made: Made::Created };
+        Self { all: vec![current], current }
     }
 
     /// Versions of a key at the origin's `revision` read from a store, oldest first; `None` when they are not what
@@ -57,10 +57,7 @@ impl Versions {
             }
             current = *next;
         }
-        if later.is_empty() {
-            return Some(Self::One(current));
-        }
-        Some(Self::Rotated(all.into()))
+        Some(Self { all, current })
     }
 
     /// The version that follows when the key is at `revision`, made at `now`; `None` at the end of the range.
@@ -86,42 +83,37 @@ impl Versions {
 
     /// These versions and `next`, which [`Versions::following`] gave for them.
     pub(crate) fn with(&self, next: VersionInfo) -> Self {
-        Self::Rotated(self.as_slice().iter().copied().chain([next]).collect())
+        let mut all = Vec::with_capacity(self.all.len() + 1);
+        all.extend_from_slice(&self.all);
+        all.push(next);
+        Self { all, current: next }
     }
 
-    pub(crate) const fn as_slice(&self) -> &[VersionInfo] {
-        match self {
-            Self::One(version) => std::slice::from_ref(version),
-            Self::Rotated(all) => all,
-        }
+    pub(crate) fn as_slice(&self) -> &[VersionInfo] {
+        &self.all
     }
 
     pub(crate) fn first_created_at(&self) -> Timestamp {
-        match self {
-            Self::One(version) => version.created_at,
-            Self::Rotated(all) => all[0].created_at,
-        }
+        self.all.first().unwrap_or(&self.current).created_at
     }
 
     pub(crate) fn current(&self) -> &VersionInfo {
-        match self {
-            Self::One(version) => version,
-            Self::Rotated(all) => &all[all.len() - 1],
-        }
+        &self.current
     }
 
     /// Where that version stands in [`Versions::as_slice`]; `None` when the key does not have it.
     pub(crate) fn place_of(&self, version: MaterialVersion) -> Option<usize> {
         // Without gaps the number tells.
         let guess = usize::try_from(version.get() - 1).ok()?;
-        match self.as_slice().get(guess) {
+        let all = self.as_slice();
+        match all.get(guess) {
             Some(info) if info.version == version => Some(guess),
-            Some(_) | None => self.as_slice().binary_search_by_key(&version, |info| info.version).ok(),
+            Some(_) | None => all.binary_search_by_key(&version, |info| info.version).ok(),
         }
     }
 
     pub(crate) fn made_manually(&self) -> usize {
-        self.as_slice().iter().filter(|info| info.made == Made::Manually).count()
+        self.all.iter().filter(|info| info.made == Made::Manually).count()
     }
 }
 
@@ -144,8 +136,8 @@ mod tests {
     fn numbers_end_with_their_range() {
         let at = |number| {
             let version = MaterialVersion::new(number).unwrap();
-            let last = VersionInfo { version, created_at: Timestamp::EPOCH, made: Made::Manually };
-            Versions::One(last).following(Revision::FIRST, Timestamp::EPOCH, Made::Manually)
+            let current = VersionInfo { version, created_at: Timestamp::EPOCH, made: Made::Manually };
+            Versions { all: vec![current], current }.following(Revision::FIRST, Timestamp::EPOCH, Made::Manually)
         };
         assert_eq!(at(u32::MAX - 1).map(|info| info.version.get()), Some(u32::MAX));
         assert_eq!(at(u32::MAX), None);

@@ -5,7 +5,7 @@
 //! places of the records that changed.
 
 use kms_backup::{BackupWriter, Header, Lock, WriteError};
-use kms_crypto::{Keyring, OsEntropy};
+use kms_crypto::{Keyring, OsEntropy, SecretBytes};
 use kms_storage::{
     Body, ChangeFeed, FeedError, KEY_PREFIX, NAME_PREFIX, RecordKey, ScanError, Store, StoreError, StoreRevision,
     Stored, WatchError,
@@ -164,7 +164,7 @@ impl Backup<'_> {
             loop {
                 let page = self.store.scan(prefix, after.as_ref(), None, PAGE).await.map_err(scan_failed)?;
                 for (place, stored) in &page.entries {
-                    self.put(place, stored)?;
+                    self.put(place, stored).await?;
                 }
                 self.hand_over().await?;
                 after = page.next;
@@ -189,7 +189,7 @@ impl Backup<'_> {
             for (place, number) in changed.into_iter().zip(1..) {
                 let stored = self.store.get(&place).await?;
                 match stored.body {
-                    Body::Live(_) => self.put(&place, &stored)?,
+                    Body::Live(_) => self.put(&place, &stored).await?,
                     Body::Absent | Body::Tombstone => self.writer.removed(place.as_str())?,
                 }
                 if number % PAGE == 0 {
@@ -210,16 +210,31 @@ impl Backup<'_> {
     }
 
     /// Puts a record into the backup; a place without one is left out.
-    fn put(&mut self, place: &RecordKey, stored: &Stored) -> Result<(), BackupError> {
+    async fn put(&mut self, place: &RecordKey, stored: &Stored) -> Result<(), BackupError> {
+        let content = match self.content(place, stored) {
+            // Between its reading and now it may have been written again, and the keys it was sealed under given up.
+            Err(damaged) => {
+                let again = self.store.get(place).await?;
+                if again.version == stored.version {
+                    return Err(damaged);
+                }
+                self.content(place, &again)?
+            }
+            Ok(content) => content,
+        };
+        match content {
+            Some(content) => Ok(self.writer.record(place.as_str(), content.expose())?),
+            None => Ok(()),
+        }
+    }
+
+    fn content(&self, place: &RecordKey, stored: &Stored) -> Result<Option<SecretBytes>, BackupError> {
         let sealed = match &stored.body {
             Body::Live(sealed) => sealed,
-            Body::Absent | Body::Tombstone => return Ok(()),
+            Body::Absent | Body::Tombstone => return Ok(None),
         };
-        let content = self.records.open_content(place, stored.version, sealed).map_err(|cause| {
-            tracing::error!(record = %place, %cause, "a record is damaged; no backup was made");
-            BackupError::Damaged { record: place.clone(), cause: cause.to_string() }
-        })?;
-        Ok(self.writer.record(place.as_str(), content.expose())?)
+        let content = self.records.open_content(place, stored.version, sealed);
+        content.map(Some).map_err(|cause| BackupError::Damaged { record: place.clone(), cause: cause.to_string() })
     }
 
     async fn hand_over(&self) -> Result<(), BackupError> {

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kms_crypto::{
-    DescriptorTooLong, Entropy, EntropyError, Keyring, KeyringDescription, RootKeyFingerprint, SecretBytes,
+    DescriptorTooLong, Entropy, EntropyError, Keyring, KeyringDescription, RootKey, RootKeyFingerprint, SecretBytes,
     UnwrapError, WrappedKeyring,
 };
 use kms_root_key::{BadDescriptor, Binding, Descriptor, NewRootKey, ProviderFault, ProviderKind};
@@ -220,18 +220,18 @@ impl<'lock> OpenKeyring<'lock> {
     ) -> Result<Self, KeyringFileError> {
         let settled = &zone.location.keyring;
         let found = find(&zone.location)?;
-        let (path, bytes, first_start) = match found {
-            Found::Settled(bytes) => (settled.clone(), bytes, None),
-            Found::Provisional(bytes) => (provisional_name(settled), bytes, Some(FirstStart::of(settled))),
+        let (path, bytes, made, first_start) = match found {
+            Found::Settled(bytes) => (settled.clone(), bytes, None, None),
+            Found::Provisional(bytes) => (provisional_name(settled), bytes, None, Some(FirstStart::of(settled))),
             Found::Nothing => {
-                let bytes = make(name, root_keys, entropy.as_ref(), now).await?;
+                let (bytes, key) = make(name, root_keys, entropy.as_ref(), now).await?;
                 let path = provisional_name(settled);
                 place_private_file(&path, &bytes)
                     .map_err(|source| KeyringFileError::Io { path: path.clone(), source })?;
-                (path, SecretBytes::copy_from(&bytes), Some(FirstStart::of(settled)))
+                (path, SecretBytes::copy_from(&bytes), Some(key), Some(FirstStart::of(settled)))
             }
         };
-        Self::unwrap(name, zone, root_keys, entropy, (&path, &bytes, Patience::Wait), first_start).await
+        Self::unwrap(name, zone, root_keys, entropy, (&path, &bytes, Patience::Wait), made, first_start).await
     }
 
     /// Reads the zone's keyring, and makes none: for work on a store that must be there.
@@ -244,7 +244,7 @@ impl<'lock> OpenKeyring<'lock> {
         refuse_unfinished_restore(&zone.location)?;
         let path = &zone.location.keyring;
         let bytes = read_if_there(path)?.ok_or_else(|| KeyringFileError::NothingToAdopt { keyring: path.clone() })?;
-        Self::unwrap(name, zone, root_keys, entropy, (path, &bytes, Patience::Once), None).await
+        Self::unwrap(name, zone, root_keys, entropy, (path, &bytes, Patience::Once), None, None).await
     }
 
     /// A new keyring for a zone that is restored where nothing of a zone is. Until its `first_start` is settled, the zone
@@ -258,11 +258,12 @@ impl<'lock> OpenKeyring<'lock> {
     ) -> Result<Self, KeyringFileError> {
         require_empty(&zone.location)?;
         let path = unfinished_name(&zone.location.keyring);
-        let bytes = make(name, root_keys, entropy.as_ref(), now).await?;
+        let (bytes, key) = make(name, root_keys, entropy.as_ref(), now).await?;
         place_private_file(&path, &bytes).map_err(|source| KeyringFileError::Io { path: path.clone(), source })?;
         let bytes = SecretBytes::copy_from(&bytes);
         let first_start = FirstStart { provisional: path.clone(), settled: &zone.location.keyring };
-        Self::unwrap(name, zone, root_keys, entropy, (&path, &bytes, Patience::Once), Some(first_start)).await
+        Self::unwrap(name, zone, root_keys, entropy, (&path, &bytes, Patience::Once), Some(key), Some(first_start))
+            .await
     }
 
     async fn unwrap(
@@ -271,13 +272,20 @@ impl<'lock> OpenKeyring<'lock> {
         root_keys: &RootKeys,
         entropy: &Arc<dyn Entropy>,
         (path, bytes, patience): (&Path, &SecretBytes, Patience),
+        made: Option<RootKey>,
         first_start: Option<FirstStart<'lock>>,
     ) -> Result<Self, KeyringFileError> {
         let wrapped = WrappedKeyring::parse(bytes.expose()).map_err(|error| refused(path, error))?;
         let wanted = wrapped.fingerprint();
         let (descriptor, since, generation) = described(path, &wrapped)?;
-        let obtained = root_keys.obtain(&descriptor, wanted, patience).await;
-        let (key, by) = obtained.map_err(|fault| not_obtained(path, wanted, fault))?;
+        let (key, by) = match made {
+            // Nobody is asked for a passphrase that was typed a moment ago.
+            Some(key) => (key, &root_keys.current),
+            None => {
+                let obtained = root_keys.obtain(&descriptor, wanted, patience).await;
+                obtained.map_err(|fault| not_obtained(path, wanted, fault))?
+            }
+        };
         let keyring = wrapped.open(&key).map_err(|error| refused(path, error))?;
         let for_manifest = wrapped.open(&key).map_err(|error| refused(path, error))?;
         // Of a rotation that was cut short, what is not needed goes.
@@ -352,13 +360,13 @@ fn refuse_unfinished_restore(location: &StoreLocation) -> Result<(), KeyringFile
     Err(KeyringFileError::RestoreUnfinished { unfinished, store, manifest })
 }
 
-/// A new keyring under the configured root key, as its file's bytes.
+/// A new keyring as its file's bytes, and the configured root key, which it is wrapped under.
 async fn make(
     name: &ZoneName,
     root_keys: &RootKeys,
     entropy: &dyn Entropy,
     now: i64,
-) -> Result<Vec<u8>, KeyringFileError> {
+) -> Result<(Vec<u8>, RootKey), KeyringFileError> {
     let keyring = Keyring::generate(entropy)?;
     let binding = Binding::new(name, *keyring.store_id());
     let mut pause = Pause::first();
@@ -372,7 +380,7 @@ async fn make(
         }
     };
     let description = KeyringDescription::new(1, now, descriptor.to_bytes()).map_err(KeyringFileError::Descriptor)?;
-    Ok(keyring.wrap_described(&key, &description, entropy)?)
+    Ok((keyring.wrap_described(&key, &description, entropy)?, key))
 }
 
 /// What a keyring file says of its root key to everybody: nothing of it is verified.

@@ -325,3 +325,51 @@ async fn a_restore_is_refused_for_another_zone_and_before_the_backup() {
     let cut = restore(&pair, &backup[..backup.len() - 1], &own, World::keyring(), later(1)).await.err();
     assert!(matches!(cut, Some(RestoreError::Read(ReadError::Damaged(_)))));
 }
+
+/// Memory of this process in KiB: the pages that are its own.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// `cargo test -p kms-service -- --ignored --nocapture hundred_thousand`
+#[tokio::test]
+#[ignore = "makes 100,000 keys"]
+async fn a_hundred_thousand_keys_take_a_page_of_memory() {
+    let world = World { keys_per_organisation: 200_000, ..World::new() };
+    let zone = world.start().await;
+    for number in 0..100_000 {
+        zone.create(&format!("key {number}")).await.unwrap();
+    }
+    let pair = new_pair();
+    let path = std::env::temp_dir().join(format!("zonekms-backup-{}", std::process::id()));
+    let (parts, mut taken) = mpsc::channel::<BackupPart>(1);
+    let (before, mut most) = (resident(), 0);
+    let writing = async {
+        let mut file = std::fs::File::create(&path).unwrap();
+        while let Some(part) = taken.recv().await {
+            std::io::Write::write_all(&mut file, &part.sealed).unwrap();
+            most = most.max(resident());
+        }
+    };
+    let (made, ()) = tokio::join!(zone.kms.backup(pair.lock(), parts), writing);
+    let summary = made.unwrap();
+    let grown = most.saturating_sub(before);
+    println!("{} records, {} bytes, {grown} KiB more", summary.records, std::fs::metadata(&path).unwrap().len());
+    assert!(grown < 16 * 1024, "{grown} KiB");
+
+    let (before, mut most, mut read) = (resident(), 0, 0);
+    let file = std::io::BufReader::new(std::fs::File::open(&path).unwrap());
+    let content = verify_backup(&pair.unlock, file, &mut |records| {
+        read = records;
+        if records % 1_000 == 0 {
+            most = most.max(resident());
+        }
+    });
+    std::fs::remove_file(&path).unwrap();
+    let grown = most.saturating_sub(before);
+    println!("{read} records verified with {grown} KiB more");
+    assert_eq!(content.unwrap().content().keys, 100_000);
+    assert!(grown < 64 * 1024, "{grown} KiB");
+}

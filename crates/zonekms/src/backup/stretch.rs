@@ -39,6 +39,9 @@ impl Stretch {
     /// When it is none.
     pub(super) fn take(bytes: &mut Vec<u8>) -> Result<Option<Self>, Unreadable> {
         let Some(([kind, rest @ ..], body)) = bytes.split_first_chunk::<HEAD>() else { return Ok(None) };
+        if ![PART, DONE, FAILED].contains(kind) {
+            return Err(Unreadable);
+        }
         let (records, len) = rest.split_first_chunk::<8>().ok_or(Unreadable)?;
         let (len, records) = (len.try_into().map_err(|_| Unreadable)?, u64::from_be_bytes(*records));
         let len = usize::try_from(u32::from_be_bytes(len)).ok().filter(|len| *len <= LONGEST).ok_or(Unreadable)?;

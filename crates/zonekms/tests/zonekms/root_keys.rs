@@ -6,4 +6,5 @@ mod other_kms;
 mod passphrase;
 mod rotation;
 mod token;
+mod typed;
 mod zone;
