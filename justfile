@@ -19,6 +19,10 @@ test-one CRATE *ARGS:
 test-long *ARGS:
     cargo test --workspace --locked --release -- --ignored {{ARGS}}
 
+# the program killed at every step of its work; `just test-crashes --ignored --nocapture` for five hundred kills
+test-crashes *ARGS:
+    cargo test -p zonekms-tests --features crashpoints --locked crash_ -- {{ARGS}}
+
 # write the golden files anew; read the difference before you commit it
 golden:
     ZONEKMS_GOLDEN=write cargo test --workspace --locked

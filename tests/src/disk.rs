@@ -28,6 +28,13 @@ impl Disk {
         &self.mount.at
     }
 
+    /// Lets it be read only, or written again; false while something on it is being written.
+    #[must_use]
+    pub fn set_read_only(&self, read_only: bool) -> bool {
+        let option = if read_only { "remount,ro" } else { "remount,rw" };
+        succeeds(Command::new("mount").args(["-o", option]).arg(&self.mount.at))
+    }
+
     /// The blocks as they are at this moment, mounted beside the original.
     #[must_use]
     pub fn copy(&self, image: &Path) -> Disk {

@@ -86,7 +86,7 @@ fn a_full_disk_stops_changes_and_nothing_else() {
 }
 
 /// Writes until there is no room at all.
-fn fill(path: &Path) {
+pub(crate) fn fill(path: &Path) {
     let mut file = File::create(path).unwrap();
     for size in [1 << 20, 4096, 1] {
         let chunk = vec![0xaa; size];

@@ -31,6 +31,7 @@ mod readme;
 mod request_table;
 mod sdk;
 mod signatures;
+mod store_trouble;
 mod tls;
 mod zones;
 

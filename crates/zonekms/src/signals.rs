@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT: the first asks for an orderly end, the second for an end at once.
+//! SIGTERM and SIGINT: the first asks for an orderly end, the second for an end at once. SIGXFSZ ends nothing.
 
 use std::io;
 
@@ -20,6 +20,8 @@ pub(crate) enum Ending {
 impl Signals {
     /// From now on the signals are waited for; they no longer end the process by themselves.
     pub(crate) fn listen() -> io::Result<Self> {
+        // A file that may not grow is then a failed write, as on a full disk, and not the end of the process.
+        signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?;
         Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
