@@ -21,7 +21,7 @@ impl Signals {
     /// From now on the signals are waited for; they no longer end the process by themselves.
     pub(crate) fn listen() -> io::Result<Self> {
         // A file that may not grow is then a failed write, as on a full disk, and not the end of the process.
-        signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?;
+        let _handled_from_now_on = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?;
         Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
