@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use kms_service::{Kms, UsageText};
@@ -89,7 +89,7 @@ async fn save(kms: &Kms, file: &Path, before: Unsaved) -> Unsaved {
     }
 }
 
-fn write(kms: &Kms, file: &PathBuf) -> Result<(), String> {
+fn write(kms: &Kms, file: &Path) -> Result<(), String> {
     let Some((text, uses)) = kms.usage_to_save().map_err(|cause| cause.to_string())? else { return Ok(()) };
     replace_private_file(file, &text.0).map_err(|error| error.to_string())?;
     kms.usage_saved(uses);
