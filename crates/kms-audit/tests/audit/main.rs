@@ -1,0 +1,16 @@
+//! The audit log as its writers and its readers see it.
+
+mod crashes;
+mod disks;
+mod evidence;
+mod independent;
+mod log;
+#[expect(
+    unreachable_pub,
+    dead_code,
+    reason = "it is kms-testkit's public module, of which the power cut is not needed"
+)]
+#[path = "../../../kms-testkit/src/loop_disk.rs"]
+mod loop_disk;
+mod reading;
+mod writing;
