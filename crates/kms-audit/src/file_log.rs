@@ -39,15 +39,6 @@ impl FileAuditLog {
         Ok(Self { buffer, accounted, synchronous, writer })
     }
 
-    /// Answers once everything taken so far is durable.
-    ///
-    /// # Errors
-    ///
-    /// [`NotRecorded::Broken`].
-    pub async fn barrier(&self) -> Result<(), NotRecorded> {
-        self.buffer.take_barrier().await.unwrap_or(Err(NotRecorded::Broken))
-    }
-
     fn stop(&self) -> Option<JoinHandle<()>> {
         self.buffer.queue().stop = true;
         self.buffer.called.notify_one();
@@ -77,8 +68,12 @@ impl AuditLog for FileAuditLog {
         self.buffer.take_refusal(entry);
     }
 
+    fn is_synchronous(&self) -> bool {
+        self.synchronous
+    }
+
     async fn settle_uses(&self) -> Result<(), NotRecorded> {
-        if self.synchronous { self.barrier().await } else { Ok(()) }
+        self.buffer.take_barrier().await.unwrap_or(Err(NotRecorded::Broken))
     }
 
     fn accounted(&self) -> Accounted {

@@ -197,7 +197,8 @@ fn own_checkpoints(segment: &Segment, keys: &LogKeys) -> Result<Vec<SignedCheckp
 /// Takes note of a change that has its entry.
 fn note(account: &Account<'_>, accounted: &mut Accounted) {
     if let Some(settled) = account.settled() {
-        accounted.settled = accounted.settled.max(Some(settled));
+        // The last one counts: a store that was set back has fewer commits than before.
+        accounted.settled = Some(settled);
     }
     if let Some(commit) = account.commit {
         accounted.commits.insert(StoreRevision::new(commit));

@@ -145,7 +145,7 @@ impl Writer {
         for change in queue.changes {
             self.buffer.waiting.fetch_add(bytes(change.body.len()), Ordering::Relaxed);
             self.backlog.extend_from_slice(&change.body);
-            self.settling = self.settling.max(change.settled);
+            self.settling = change.settled.or(self.settling);
             waiting.push(change.durable);
         }
         let written = self.write_backlog();
@@ -174,7 +174,7 @@ impl Writer {
             self.buffer.waiting.fetch_sub(bytes(end), Ordering::Relaxed);
         }
         self.backlog.shrink_to(CHUNK);
-        self.settled = self.settled.max(self.settling.take());
+        self.settled = self.settling.take().or(self.settled);
         Ok(())
     }
 

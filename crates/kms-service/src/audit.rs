@@ -43,7 +43,10 @@ pub trait AuditLog: Send + Sync + 'static {
     /// Takes the entry of something refused, to be written soon. When there are too many, they are counted instead.
     fn record_refusal(&self, entry: &AuditEntry<'_>);
 
-    /// When the settings ask for it, answers once everything taken so far is durable; at once otherwise.
+    /// Whether crypto calls are to be answered only after [`AuditLog::settle_uses`].
+    fn is_synchronous(&self) -> bool;
+
+    /// Answers once everything taken so far is durable.
     ///
     /// # Errors
     ///
@@ -214,6 +217,10 @@ impl AuditLog for NoAuditLog {
     }
 
     fn record_refusal(&self, _entry: &AuditEntry<'_>) {}
+
+    fn is_synchronous(&self) -> bool {
+        false
+    }
 
     async fn settle_uses(&self) -> Result<(), NotRecorded> {
         Ok(())

@@ -14,6 +14,7 @@
 //! Because the snapshot is replaced before the answer is given, a key that was disabled is refused to every call that begins
 //! after the answer.
 
+mod accounts;
 mod audit;
 mod caller;
 mod change;
@@ -24,6 +25,7 @@ mod directory;
 mod error;
 mod kms;
 mod link;
+mod recording;
 mod records;
 mod replication;
 mod scheduler;

@@ -10,6 +10,7 @@ mod plan;
 
 use std::sync::Arc;
 
+use kms_audit::AuditSettings;
 use kms_crypto::{Entropy, OsEntropy};
 use kms_http::{ConnectionLimits, Handshake, ZoneEntry};
 use kms_service::ServiceClock;
@@ -85,6 +86,7 @@ async fn run(plan: DevPlan) -> Result<(), Failure> {
             root_key: &root_key,
             limits: &Limits::default(),
             clock: lab_clock.clock(),
+            audit: AuditSettings::in_directory(zone.location.beside("audit")),
             links: Some(links),
             call_faults: Some(call_faults),
         };

@@ -166,6 +166,15 @@ impl<'lock> OpenKeyring<'lock> {
         Self::unwrap(root, path, bytes.expose(), None)
     }
 
+    /// Reads the keyring at `location` without taking the zone, which may be served meanwhile: for what is derived from it.
+    pub(crate) fn read(location: &StoreLocation, root: &RootKey) -> Result<Keyring, KeyringFileError> {
+        let path = &location.keyring;
+        let missing = || io::Error::from(io::ErrorKind::NotFound);
+        let bytes = read_if_there(path)?;
+        let bytes = bytes.ok_or_else(|| KeyringFileError::Io { path: path.clone(), source: missing() })?;
+        unwrap(root, path, bytes.expose())
+    }
+
     fn unwrap(
         root: &RootKey,
         path: &Path,

@@ -6,6 +6,7 @@
 pub mod config;
 
 mod adopt;
+mod audit;
 mod cli;
 mod dev;
 mod duration;
@@ -75,6 +76,7 @@ fn run(command: Command) -> Result<(), Failure> {
             let identity = ZoneIdentity::create(&directory, &zone, &OsEntropy).map_err(Failure::run)?;
             print(&describe_new_identity(&directory, &zone, &identity))
         }
+        Command::Audit(command) => audit::run(command, environment, io::stdout().lock()),
         Command::RootKey(RootKeyCommand::New { file }) => {
             let key = root_key::create_root_key_file(&file, &OsEntropy).map_err(Failure::run)?;
             print(&root_key::describe_new_root_key(&file, &key.fingerprint()))

@@ -84,6 +84,7 @@ async fn run(config: Config) -> Result<(), Failure> {
         root_key: &config.root_key.key,
         limits: &config.limits,
         clock: Arc::new(ServiceClock::system()),
+        audit: config.audit,
         links,
         call_faults: None,
     };

@@ -71,6 +71,7 @@ async fn a_change_is_answered_when_it_is_in_the_file() {
 async fn a_barrier_waits_for_crypto_calls_and_synchronous_ones_are_at_once_durable() {
     let scene = Scene::with(|settings| settings.synchronous = true);
     let log = scene.open();
+    assert!(log.is_synchronous());
     for number in 1..=5 {
         log.record_use(&call(number)).unwrap();
         log.settle_uses().await.unwrap();
@@ -188,7 +189,7 @@ async fn nothing_is_taken_after_the_end() {
     log.close().await;
     assert_eq!(log.record_change(&change(1)).await, Err(NotRecorded::Broken));
     assert_eq!(log.takes_changes(), Err(NotRecorded::Broken));
-    assert_eq!(log.barrier().await, Err(NotRecorded::Broken));
+    assert_eq!(log.settle_uses().await, Err(NotRecorded::Broken));
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use kms_types::ZoneName;
 use toml::de::DeTable;
 use zeroize::Zeroizing;
 
+use super::audit::read_audit;
 use super::organisations::{read_credential_name, read_organisations};
 use super::replication::read_replication;
 use super::report::Report;
@@ -72,6 +73,7 @@ fn read(mut root: Section<'_>, source: &Source<'_>, report: &mut Report) -> Opti
     let replication = read_replication(&mut root, zone_name.as_ref(), &zones, source, report);
     let limits = read_limits(&mut root, report);
     let log = read_log(&mut root, report);
+    let audit = read_audit(&mut root, store.as_ref(), source, report);
     root.finish(report);
     let root_key = root_key?;
     Some(Config {
@@ -85,6 +87,7 @@ fn read(mut root: Section<'_>, source: &Source<'_>, report: &mut Report) -> Opti
         organisations,
         limits,
         log,
+        audit: audit?,
     })
 }
 

@@ -62,12 +62,13 @@ fn the_comments_of_the_full_example_are_true() {
             Some(_) | None => format!("{line}\n"),
         })
         .collect();
-    assert_eq!(in_force, 14, "settings that are commented out and no alternatives");
+    assert_eq!(in_force, 21, "settings that are commented out and no alternatives");
     let (_directory, file) = place(&uncommented);
     let (full, report) = load(&file, &|_| None).unwrap_or_else(|report| panic!("{report}"));
     assert!(report.warnings().is_empty());
     assert_eq!(full.limits, plain.limits);
     assert_eq!(full.log, plain.log);
+    assert_eq!(full.audit, plain.audit);
     assert_eq!(full.store.manifest.file_name(), plain.store.manifest.file_name());
     assert_eq!(full.store.keyring.file_name(), plain.store.keyring.file_name());
 }
