@@ -40,9 +40,12 @@ impl Scene {
         scene
     }
 
+    pub(crate) fn keyring(&self) -> Keyring {
+        Keyring::unwrap(&self.root, &self.wrapped).unwrap_or_else(|error| panic!("{error}"))
+    }
+
     pub(crate) fn keys(&self) -> LogKeys {
-        let keyring = Keyring::unwrap(&self.root, &self.wrapped).unwrap_or_else(|error| panic!("{error}"));
-        LogKeys::derive(&keyring, &"ch-gva-2".parse().unwrap()).unwrap_or_else(|error| panic!("{error}"))
+        LogKeys::derive(&self.keyring(), &"ch-gva-2".parse().unwrap()).unwrap_or_else(|error| panic!("{error}"))
     }
 
     pub(crate) fn try_open(&self) -> Result<FileAuditLog, OpenError> {

@@ -13,4 +13,5 @@ mod log;
 #[path = "../../../kms-testkit/src/loop_disk.rs"]
 mod loop_disk;
 mod reading;
+mod service;
 mod writing;
