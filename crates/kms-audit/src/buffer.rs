@@ -18,6 +18,9 @@ const EARLY: usize = 64 * 1024;
 /// How many buffers there are.
 const STRIPES: usize = 16;
 
+/// Where the time ends that a body begins with: a name, a quote, and the 30 characters of a time.
+const TIME_END: usize = "\"time\":\"".len() + 30;
+
 /// Entries of requests without a known caller, per second. More are told in sum: anyone can cause them.
 const ANONYMOUS_PER_SECOND: u32 = 100;
 
@@ -156,13 +159,23 @@ impl Buffer {
         std::mem::replace(&mut *self.queue(), Queue { ended: true, ..Queue::default() })
     }
 
-    /// Everything in the stripes, in no particular order between them.
+    /// Puts everything in the stripes to the end of `out`, in the order of its times.
     pub(crate) fn drain(&self, out: &mut Vec<u8>) {
         self.told.store(false, Ordering::SeqCst);
+        let begin = out.len();
+        let mut filled = 0;
         for stripe in &self.stripes {
             let mut stripe = locked(stripe);
+            filled += usize::from(!stripe.bodies.is_empty());
             out.extend_from_slice(&stripe.bodies);
             stripe.bodies.clear();
+        }
+        if filled > 1 {
+            let taken = out.split_off(begin);
+            let mut bodies: Vec<&[u8]> = taken.split_inclusive(|byte| *byte == b'\n').collect();
+            // Each begins with its time, whose text has one length; the sort finds that each stripe is in order already.
+            bodies.sort_by_key(|body| body.get(..TIME_END));
+            bodies.into_iter().for_each(|body| out.extend_from_slice(body));
         }
     }
 

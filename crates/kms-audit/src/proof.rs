@@ -132,7 +132,7 @@ pub(crate) type Head = (u64, TreeHash);
 
 /// Whether `proof` shows that the tree `old` is the beginning of the tree `new` (RFC 9162 section 2.1.4.2).
 pub(crate) fn is_beginning((old, old_root): Head, (new, new_root): Head, proof: &[TreeHash]) -> bool {
-    if old > new || old == new || old == 0 {
+    if old >= new || old == 0 {
         let same = if old == 0 { old_root == TreeHash::of_nothing() } else { old_root == new_root };
         return old <= new && proof.is_empty() && same;
     }

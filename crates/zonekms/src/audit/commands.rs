@@ -131,12 +131,14 @@ fn tail(arguments: TailArguments, out: &mut impl Write) -> Result<(), Failure> {
         }
     }
     out.flush().map_err(output_failed)?;
-    while follow {
+    if !follow {
+        return Ok(());
+    }
+    loop {
         thread::sleep(LOOK);
         tail.read(&mut |line| writeln!(out, "{line}")).map_err(failed)?;
         out.flush().map_err(output_failed)?;
     }
-    Ok(())
 }
 
 fn read(file: &Path) -> Result<String, Failure> {
