@@ -93,7 +93,7 @@ pub(crate) fn resume(directory: &Path, keys: &LogKeys) -> Result<Resumed, OpenEr
             return Ok(resumed);
         }
         // Not even its first line was written whole: nothing in it was ever durable.
-        fs::remove_file(segment.lines_path()).map_err(io_error)?;
+        segment.remove();
         sync_directory(directory).map_err(io_error)?;
     }
     Ok(resumed)

@@ -80,6 +80,17 @@ impl Segment {
         self.directory.join(format!("{:020}.cut-at-{length}", self.first))
     }
 
+    /// Removes both files, as far as they are there and can be removed.
+    pub(crate) fn remove(&self) {
+        for path in [self.lines_path(), self.checkpoints_path()] {
+            if let Err(error) = fs::remove_file(&path)
+                && error.kind() != io::ErrorKind::NotFound
+            {
+                tracing::warn!(file = %path.display(), %error, "a file that holds nothing could not be removed");
+            }
+        }
+    }
+
     /// Its lines, from the first.
     pub(crate) fn lines(&self) -> io::Result<LineReader> {
         self.lines_from(0)

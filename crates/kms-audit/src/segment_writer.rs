@@ -36,6 +36,17 @@ impl SegmentWriter {
         now: Timestamp,
     ) -> io::Result<Self> {
         let segment = Segment::new(directory, first);
+        let begun = Self::begin_in(&segment, before, header, now);
+        if begun.is_err() {
+            // The segment before goes on, and a file without lines in the middle would be a fault.
+            segment.remove();
+            return begun;
+        }
+        sync_directory(directory)?;
+        begun
+    }
+
+    fn begin_in(segment: &Segment, before: &SignedCheckpoint, header: &[u8], now: Timestamp) -> io::Result<Self> {
         // An earlier attempt may have left it; without lines it is nothing.
         let mut checkpoints = Appended::at(private_file(&segment.checkpoints_path(), false)?, 0);
         checkpoints.uncertain = true;
@@ -43,8 +54,7 @@ impl SegmentWriter {
         let mut lines = Appended::at(private_file(&segment.lines_path(), false)?, 0);
         lines.uncertain = true;
         lines.append(header)?;
-        sync_directory(directory)?;
-        Ok(Self { lines, checkpoints, first, begun: now })
+        Ok(Self { lines, checkpoints, first: segment.first, begun: now })
     }
 
     /// Bytes in the file of lines.

@@ -157,6 +157,10 @@ fn a_tampered_log_is_told_with_its_place() {
     let log = log.to_str().unwrap();
     let verify = || run(&["audit", "verify", log, "--public-key", &key]);
     assert!(verify().status.success());
+    let entries = used.entries();
+    assert_eq!(entries.iter().filter(|entry| entry["operation"] == "start").count(), 2);
+    let of_a_crash = ["recover", "recover-commits", "store-set-back", "audit-tail-cut"];
+    assert!(entries.iter().all(|entry| !of_a_crash.contains(&entry["operation"].as_str().unwrap())), "{entries:?}");
     let file = used.log().join("00000000000000000000.jsonl");
     let original = fs::read_to_string(&file).unwrap();
     fs::write(&file, original.replacen("rotate-kms-key", "enable-kms-key", 1)).unwrap();
