@@ -46,6 +46,21 @@ impl Kms {
         self.zone().audit.as_ref()
     }
 
+    /// Tells the audit log of an act that is about no single key, such as a backup; `count` of something, if it is about a
+    /// number. Answers once the entry is durable.
+    ///
+    /// # Errors
+    ///
+    /// [`NotRecorded::Broken`]; the log writes it when it can.
+    pub async fn record_act(
+        &self,
+        operation: &'static str,
+        actor: Actor<'_>,
+        count: Option<u64>,
+    ) -> Result<(), NotRecorded> {
+        self.zone().record_act(operation, actor, count).await
+    }
+
     /// Tells the log that a key was used. To be called before the result is given.
     pub(crate) fn used(
         &self,

@@ -125,6 +125,24 @@ async fn every_removed_repeated_or_exchanged_line_is_found_with_its_place() {
     }
 }
 
+/// An altered line is named itself or by the line behind it, not only by the next checkpoint.
+#[tokio::test]
+async fn an_altered_line_is_found_with_its_place() {
+    let scene = written().await;
+    for file in scene.files(".jsonl") {
+        let original = fs::read_to_string(&file).unwrap();
+        let lines: Vec<&str> = original.lines().collect();
+        for at in 1..lines.len() - 1 {
+            let altered = lines[at].replacen("\"result\":\"ok\"", "\"result\":\"ko\"", 1);
+            assert_ne!(altered, lines[at]);
+            fs::write(&file, original.replacen(lines[at], &altered, 1)).unwrap();
+            let next = at as u64 + 2;
+            assert_eq!(place(found(&scene)), Some((name(&file), next)), "line {at} from 0");
+        }
+        fs::write(&file, &original).unwrap();
+    }
+}
+
 #[tokio::test]
 async fn every_removed_file_is_found() {
     let scene = written().await;
