@@ -117,7 +117,7 @@ impl Buffer {
     /// Takes the entry of a refusal, or counts it.
     pub(crate) fn take_refusal(&self, entry: &AuditEntry<'_>) {
         let counted = match entry.actor {
-            Actor::Anonymous(_) => self.is_one_too_many(entry),
+            Actor::Anonymous(_) | Actor::Stranger(_) => self.is_one_too_many(entry),
             Actor::Caller(_) | Actor::Scheduler | Actor::Peer(_) | Actor::Server | Actor::Operator => false,
         };
         if counted {

@@ -110,6 +110,10 @@ fn actor(out: &mut Vec<u8>, actor: &Actor<'_>) {
             text(out, "by", "anonymous");
             origin(out, *request);
         }
+        Actor::Stranger(address) => {
+            text(out, "by", "anonymous");
+            shown(out, "address", format_args!("{address}"));
+        }
         Actor::Scheduler => text(out, "by", "scheduler"),
         Actor::Peer(zone) => {
             text(out, "by", "peer");

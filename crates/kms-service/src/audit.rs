@@ -120,6 +120,8 @@ pub enum Actor<'a> {
     Caller(&'a Caller),
     /// A request whose caller is not known.
     Anonymous(RequestOrigin),
+    /// A connection to the zones' listener that did not prove to be a zone.
+    Stranger(IpAddr),
     /// Work that fell due.
     Scheduler,
     /// Another zone.

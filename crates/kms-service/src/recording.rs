@@ -5,6 +5,7 @@ use kms_crypto::EncryptionContext;
 use kms_lifecycle::{ChangeKind, Key};
 use kms_storage::{KEY_PREFIX, ScanError, Store, StoreError, StoreRevision};
 use kms_types::{KeyId, MaterialVersion, OrganisationName, Revision, Timestamp};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::accounts::Undertaking;
@@ -95,9 +96,12 @@ impl Zone {
         let now = self.clock.now();
         let organisation = match actor {
             Actor::Caller(_) => None,
-            Actor::Anonymous(_) | Actor::Scheduler | Actor::Peer(_) | Actor::Server | Actor::Operator => {
-                Some(organisation)
-            }
+            Actor::Anonymous(_)
+            | Actor::Stranger(_)
+            | Actor::Scheduler
+            | Actor::Peer(_)
+            | Actor::Server
+            | Actor::Operator => Some(organisation),
         };
         let entry = AuditEntry {
             organisation,
@@ -121,6 +125,14 @@ impl Zone {
     pub(crate) fn record_refusal(&self, operation: &'static str, actor: Actor<'_>, key: KeyId, reason: &str) {
         let outcome = Outcome::Refused { status: None, reason };
         let entry = AuditEntry { key: Some(key), ..AuditEntry::new(self.clock.now(), operation, actor, outcome) };
+        self.audit.record_refusal(&entry);
+    }
+
+    /// Tells the log of a connection that was refused.
+    pub(crate) fn record_stranger(&self, remote: IpAddr, why: &str) {
+        let outcome = Outcome::Refused { status: None, reason: why };
+        let entry =
+            AuditEntry::new(self.clock.now(), "peer-connection", Actor::Stranger(remote.to_canonical()), outcome);
         self.audit.record_refusal(&entry);
     }
 

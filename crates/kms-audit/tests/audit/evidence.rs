@@ -132,10 +132,10 @@ async fn an_altered_line_is_found_with_its_place() {
     for file in scene.files(".jsonl") {
         let original = fs::read_to_string(&file).unwrap();
         let lines: Vec<&str> = original.lines().collect();
-        for at in 1..lines.len() - 1 {
-            let altered = lines[at].replacen("\"result\":\"ok\"", "\"result\":\"ko\"", 1);
-            assert_ne!(altered, lines[at]);
-            fs::write(&file, original.replacen(lines[at], &altered, 1)).unwrap();
+        for (at, line) in lines.iter().enumerate().take(lines.len() - 1).skip(1) {
+            let altered = line.replacen("\"result\":\"ok\"", "\"result\":\"ko\"", 1);
+            assert_ne!(altered, *line);
+            fs::write(&file, original.replacen(line, &altered, 1)).unwrap();
             let next = at as u64 + 2;
             assert_eq!(place(found(&scene)), Some((name(&file), next)), "line {at} from 0");
         }
