@@ -135,6 +135,7 @@ async fn zone(number: usize, private_keys: &[ZonePrivateKey]) -> Zone {
         keyring,
         entropy: Arc::new(OsEntropy),
         clock: Arc::new(ServiceClock::system()),
+        audit: Arc::new(kms_service::NoAuditLog),
     };
     let (kms, running) = Kms::start(config, parts).await.map_err(|cause| cause.to_string()).unwrap();
     let tag = MacKey::new(SECRET).tag(&[b"hello"]);

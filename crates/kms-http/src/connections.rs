@@ -3,7 +3,7 @@
 //! HTTP/1 only. A client that sends half a head, half a handshake or nothing at all holds its place until a deadline, and only as long as
 //! nobody else needs it (`places`); one that offers an upgrade to HTTP/2 is answered as if it had not.
 
-use crate::exchange::Requests;
+use crate::exchange::{PeerAddress, Requests};
 use crate::limits::ConnectionLimits;
 use crate::places::{Place, Places};
 use crate::progress::Progress;
@@ -123,14 +123,15 @@ struct Connection {
 
 impl Connection {
     async fn run(self, stream: TcpStream, handshake: Handshake, progress: Progress) {
+        let address = stream.peer_addr().ok().map(|address| PeerAddress(address.ip().to_canonical()));
         // Answers are small and awaited. Without it they still arrive, only later.
         let _ = stream.set_nodelay(true);
         match handshake {
-            Handshake::Plain => self.serve(stream, progress).await,
+            Handshake::Plain => self.serve(stream, progress, address).await,
             Handshake::Tls(acceptor) => match timeout(self.limits.header_timeout, acceptor.accept(stream)).await {
                 Ok(Ok(stream)) => {
                     progress.handshake_complete();
-                    self.serve(stream, progress).await;
+                    self.serve(stream, progress, address).await;
                 }
                 Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
                 Err(_) => tracing::debug!("TLS handshake took too long"),
@@ -138,9 +139,14 @@ impl Connection {
         }
     }
 
-    async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(self, stream: S, progress: Progress) {
+    async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(
+        self,
+        stream: S,
+        progress: Progress,
+        address: Option<PeerAddress>,
+    ) {
         let stream = WatchedStream::new(stream, progress.clone(), self.limits.header_bytes);
-        let service = Requests { router: self.router, progress: progress.clone() };
+        let service = Requests { router: self.router, progress: progress.clone(), address };
         let mut connection = http1::Builder::new()
             .max_headers(self.limits.headers)
             .max_header_size(self.limits.header_bytes)

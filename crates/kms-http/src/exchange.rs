@@ -10,6 +10,7 @@ use http::{Request, Response};
 use hyper::body::{Frame, Incoming, SizeHint};
 use std::convert::Infallible;
 use std::future::pending;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tower::Service;
@@ -18,7 +19,13 @@ use tower::Service;
 pub(crate) struct Requests {
     pub(crate) router: Router,
     pub(crate) progress: Progress,
+    /// Where the connection came from.
+    pub(crate) address: Option<PeerAddress>,
 }
+
+/// The address of a connection's other end. In a request's extensions.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PeerAddress(pub(crate) IpAddr);
 
 impl hyper::service::Service<Request<Incoming>> for Requests {
     type Response = Response<Leaving>;
@@ -31,6 +38,7 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
             return Box::pin(pending());
         };
         let progress = self.progress.clone();
+        let address = self.address;
         let mut router = self.router.clone();
         Box::pin(async move {
             if request.body().is_end_stream() && !progress.body_complete() {
@@ -39,6 +47,9 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
             let mut request = request.map(|body| Body::new(Arriving { body, progress: progress.clone() }));
             if let Framing::Ambiguous(ambiguity) = framing {
                 request.extensions_mut().insert(ambiguity);
+            }
+            if let Some(address) = address {
+                request.extensions_mut().insert(address);
             }
             let mut response = Service::call(&mut router, request).await?;
             match framing {

@@ -1,6 +1,7 @@
 //! From a request to its answer, in an order that gives nothing away: limits, signature, route, members, service.
 
 use crate::body;
+use crate::exchange::PeerAddress;
 use crate::exo2::{Authorization, Refusal};
 use crate::head::Ambiguity;
 use crate::limits::RequestLimits;
@@ -18,7 +19,7 @@ use http::header::{
 use http::request::Parts;
 use http::{Response, Uri};
 use kms_crypto::SecretBytes;
-use kms_service::{Caller, Kms};
+use kms_service::{Caller, Kms, RequestOrigin};
 use kms_types::ZoneName;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
@@ -93,8 +94,10 @@ impl FrontDoor {
             .map_err(|_| Problem::too_slow())?
             .map_err(|cause| Problem::unreadable(cause, limit))?;
 
-        let caller = self.caller(&head, &body).map_err(|refusal| {
+        let caller = self.caller(&head, &body, log.origin()).map_err(|refusal| {
             log.refused(refusal);
+            // What was asked for is told, not done.
+            log.routed(&Route::find(&head.method, head.uri.path()));
             Problem::forbidden()
         })?;
         if let Some(caller) = &caller {
@@ -121,7 +124,7 @@ impl FrontDoor {
 
     /// Who signed the request. `None` for the list of zones, which is the one request that needs no signature; a signature that it
     /// has must be right all the same.
-    fn caller(&self, head: &Parts, body: &SecretBytes) -> Result<Option<Caller>, Refusal> {
+    fn caller(&self, head: &Parts, body: &SecretBytes, origin: RequestOrigin) -> Result<Option<Caller>, Refusal> {
         let path = head.uri.path();
         if !head.headers.contains_key(AUTHORIZATION) && Route::find(&head.method, path) == Ok(Route::ListZones) {
             return Ok(None);
@@ -131,31 +134,48 @@ impl FrontDoor {
         let message = authorization.message(head.method.as_str(), path, head.uri.query(), body.expose())?;
         self.kms
             .authenticate(authorization.credential(), &message.parts(), authorization.tag())
-            .map(Some)
+            .map(|caller| Some(caller.with_origin(origin)))
             .map_err(|_| Refusal::NotVerified)
     }
 
-    fn request_id(&self) -> String {
+    fn request_number(&self) -> u64 {
         let mut random = [0; 8];
         // An id has only to differ from others; without randomness a number does.
-        let id = match self.kms.random(&mut random) {
+        match self.kms.random(&mut random) {
             Ok(()) => u64::from_be_bytes(random),
             Err(_) => self.counter.fetch_add(1, Ordering::Relaxed),
-        };
-        format!("{id:016x}")
+        }
+    }
+
+    /// The answer to a crypto call, once its entry in the audit log is durable if that is asked for.
+    async fn settled(&self, answer: Answer) -> Result<Answer, Problem> {
+        let audit = self.kms.audit();
+        if answer.key_version.is_some() && audit.is_synchronous() && audit.settle_uses().await.is_err() {
+            return Err(Problem::not_recorded());
+        }
+        Ok(answer)
     }
 }
 
 /// Answers one request, whatever happens.
 async fn answer(State(front_door): State<Arc<FrontDoor>>, request: Request) -> Response<Body> {
-    let id = front_door.request_id();
-    let mut log = RequestLog::begin(&id, request.method());
-    let outcome = caught(front_door.respond(request, &mut log)).await;
+    let number = front_door.request_number();
+    let id = format!("{number:016x}");
+    let address = request.extensions().get::<PeerAddress>().map(|address| address.0);
+    let mut log = RequestLog::begin(&id, RequestOrigin { id: number, address }, request.method());
+    let outcome = caught(async {
+        let answer = front_door.respond(request, &mut log).await?;
+        front_door.settled(answer).await
+    })
+    .await
+    .map_err(|panicked| (panicked, Problem::internal()));
     let mut response = match outcome {
         Ok(Ok(answer)) => success(answer),
-        Ok(Err(problem)) => problem.into_response(),
         // The panic's own message is on standard error, from where it happened.
-        Err(Panicked) => Problem::internal().into_response(),
+        Ok(Err(problem)) | Err((Panicked, problem)) => {
+            log.audit_refusal(&front_door.kms, problem.status(), problem.title());
+            problem.into_response()
+        }
     };
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -50,6 +50,16 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "Bad Request", detail)
     }
 
+    /// The status that it is answered with.
+    pub(crate) const fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// What it is, in a few words that are always the same.
+    pub(crate) const fn title(&self) -> &'static str {
+        self.title
+    }
+
     /// For every signature fault alike: what is wrong helps only those who guess.
     pub(crate) fn forbidden() -> Self {
         Self::new(StatusCode::FORBIDDEN, "Forbidden", "Invalid request signature")
@@ -108,6 +118,13 @@ impl Problem {
         Self::new(status.code(), "Injected Fault", "this call failed because the lab was told to make it fail")
     }
 
+    /// The audit log could not be written.
+    pub(crate) fn not_recorded() -> Self {
+        let detail = KmsError::NotRecorded.to_string();
+        let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable", detail);
+        Self { header: Some((RETRY_AFTER, "1")), ..problem }
+    }
+
     /// A defect of the server.
     pub(crate) fn internal() -> Self {
         Self::new(
@@ -141,6 +158,7 @@ impl Problem {
             KmsError::ReplicationUnavailable => Self::new(StatusCode::BAD_REQUEST, "Replication Unavailable", detail),
             KmsError::InvalidTargetZone => Self::new(StatusCode::BAD_REQUEST, "Invalid Argument", detail),
             KmsError::RecordDamaged => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "Key Record Damaged", detail),
+            KmsError::NotRecorded => Self::not_recorded(),
             KmsError::ReadOnly => {
                 let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable", detail);
                 Self { header: Some((RETRY_AFTER, "1")), ..problem }
@@ -277,6 +295,7 @@ mod tests {
             KmsError::InvalidTargetZone,
             KmsError::RecordDamaged,
             KmsError::ReadOnly,
+            KmsError::NotRecorded,
             KmsError::OutcomeUnknown,
             KmsError::NoEntropy,
         ];

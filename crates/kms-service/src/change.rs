@@ -5,15 +5,17 @@ use kms_lifecycle::{
     Change, Command, Decision, DueWork, FinalDeletion, Key, Kind, Rejection, VersionInfo, decide, decide_due,
 };
 use kms_storage::record::TombstoneRecord;
-use kms_storage::{Body, Commit, CommitError, Fence, RecordKey, Write};
+use kms_storage::{Body, Commit, CommitError, Fence, RecordKey, StoreRevision, Write};
 use kms_types::{KeyId, ZoneName};
 use std::sync::Arc;
 
+use crate::audit::Actor;
 use crate::caller::Caller;
 use crate::create::{not_committed, unreadable};
 use crate::directory::{Deleted, KeyCell, Unsettled, UnsettledAttempt};
 use crate::error::KmsError;
 use crate::kms::{Kms, Replicated, Zone};
+use crate::recording::{Recorded, operation_of};
 use crate::records::{Opened, tombstone_record};
 use crate::snapshot::Snapshot;
 
@@ -56,7 +58,7 @@ impl Kms {
 
 /// How a commit of one key's change ended.
 pub(crate) enum Attempt {
-    Done(Arc<Key>),
+    Done(Arc<Key>, StoreRevision),
     /// The record had moved on since it was read; it was read again.
     Stale,
 }
@@ -65,13 +67,16 @@ impl Zone {
     async fn carry_out(&self, cell: &KeyCell, command: &Command, caller: &Caller) -> Result<Arc<Key>, KmsError> {
         let _turn = cell.turn.lock().await;
         self.settled(cell).await?;
+        let undertaking = self.begin_change()?;
         loop {
             let current = Arc::clone(&cell.look());
             match decide(current.key(), command, self.clock.now())? {
                 Decision::AlreadyApplied => return Ok(Arc::clone(current.key())),
                 Decision::Change(change) => match self.commit_change(cell, &current, &change, None).await? {
-                    Attempt::Done(key) => {
+                    Attempt::Done(key, commit) => {
                         log(&key, &change, caller.credential());
+                        let made = Recorded::of(operation_of(change.kind()), Actor::Caller(caller), &key, commit);
+                        self.record(&undertaking, made).await.map_err(|_| KmsError::OutcomeUnknown)?;
                         return Ok(key);
                     }
                     Attempt::Stale => {}
@@ -84,21 +89,32 @@ impl Zone {
     pub(crate) async fn carry_out_due(&self, cell: &KeyCell) -> Result<(), KmsError> {
         let _turn = cell.turn.lock().await;
         self.settled(cell).await?;
+        let undertaking = self.begin_change()?;
         loop {
             let current = Arc::clone(&cell.look());
             let attempt = match decide_due(current.key(), self.clock.now()) {
                 None => return Ok(()),
                 Some(DueWork::Rotate(change)) => {
                     let attempt = self.commit_change(cell, &current, &change, Some(&self.fence)).await?;
-                    if let Attempt::Done(key) = &attempt {
+                    if let Attempt::Done(key, commit) = &attempt {
                         log(key, &change, "scheduler");
+                        let made = Recorded::of(operation_of(change.kind()), Actor::Scheduler, key, *commit);
+                        self.record(&undertaking, made).await?;
                     }
                     attempt
                 }
-                Some(DueWork::Delete(deletion)) => self.commit_deletion(cell, &current, &deletion).await?,
+                Some(DueWork::Delete(deletion)) => {
+                    let attempt = self.commit_deletion(cell, &current, &deletion).await?;
+                    if let Attempt::Done(key, commit) = &attempt {
+                        let revision = deletion.tombstone().revision.seq;
+                        let made = Recorded::of("final-deletion", Actor::Scheduler, key, *commit);
+                        self.record(&undertaking, Recorded { version: None, revision, ..made }).await?;
+                    }
+                    attempt
+                }
             };
             match attempt {
-                Attempt::Done(_) => return Ok(()),
+                Attempt::Done(..) => return Ok(()),
                 Attempt::Stale => {}
             }
         }
@@ -139,7 +155,7 @@ impl Zone {
                 self.directory.publish(cell, snapshot, &durable);
                 self.announce(&key);
                 self.due_changed.notify_one();
-                Ok(Attempt::Done(key))
+                Ok(Attempt::Done(key, durable.revision()))
             }
             Err(refused) => self.after_refusal(cell, current, &refused).await,
         }
@@ -176,7 +192,7 @@ impl Zone {
                 self.directory.bury(cell, Deleted::from(tombstone), &durable);
                 self.announce_tombstone(tombstone.id, tombstone.revision, &tombstone.replicas);
                 tracing::info!(key = %tombstone.id, organisation = %tombstone.organisation, "key deleted for good");
-                Ok(Attempt::Done(Arc::clone(current.key())))
+                Ok(Attempt::Done(Arc::clone(current.key()), durable.revision()))
             }
             Err(refused) => self.after_refusal(cell, current, &refused).await,
         }
@@ -199,6 +215,7 @@ impl Zone {
                 tracing::error!(key = %key.id(), cause, "it is not known whether a change was stored");
                 let organisation = key.organisation().clone();
                 self.directory.unsettle(key.id(), Unsettled { organisation, attempt: UnsettledAttempt::Change });
+                self.accounts.note_unknown(self.clock.now());
                 self.due_changed.notify_one();
                 Err(KmsError::OutcomeUnknown)
             }

@@ -6,9 +6,11 @@ use kms_storage::{Body, Commit, CommitError, RecordKey, RecordVersion, StoreErro
 use kms_types::{Description, KeyId, KeyName, OrganisationName};
 use std::sync::Arc;
 
+use crate::audit::Actor;
 use crate::caller::Caller;
 use crate::error::KmsError;
 use crate::kms::{Kms, Zone};
+use crate::recording::Recorded;
 use crate::snapshot::Snapshot;
 
 /// What a new key is to be.
@@ -31,9 +33,9 @@ impl Kms {
     /// [`KmsError::OutcomeUnknown`].
     pub async fn create_key(&self, caller: &Caller, request: CreateKey) -> Result<Arc<Key>, KmsError> {
         let zone = Arc::clone(self.zone());
-        let organisation = caller.organisation().clone();
-        let key =
-            self.zone().run_owned(async move { zone.create(organisation, request, Kind::Ordinary).await }).await?;
+        let (organisation, maker) = (caller.organisation().clone(), caller.clone());
+        let creating = async move { zone.create(organisation, request, Kind::Ordinary, Actor::Caller(&maker)).await };
+        let key = self.zone().run_owned(creating).await?;
         tracing::info!(key = %key.id(), organisation = %key.organisation(), credential = caller.credential(), "key created");
         Ok(key)
     }
@@ -45,7 +47,9 @@ impl Zone {
         organisation: OrganisationName,
         request: CreateKey,
         kind: Kind,
+        actor: Actor<'_>,
     ) -> Result<Arc<Key>, KmsError> {
+        let undertaking = self.begin_change()?;
         let limit = match kind {
             Kind::Ordinary => self.keys_per_organisation,
             // The configuration asks for it, and a full quota must not keep the zone from starting.
@@ -89,12 +93,15 @@ impl Zone {
                 let key = Arc::clone(snapshot.key());
                 reservation.fulfil(snapshot, &durable);
                 self.due_changed.notify_one();
+                let made = Recorded::of("create-kms-key", actor, &key, durable.revision());
+                self.record(&undertaking, made).await.map_err(|_| KmsError::OutcomeUnknown)?;
                 Ok(key)
             }
             Err(CommitError::Conflict { .. }) => Err(KmsError::NameConflict),
             Err(CommitError::Unknown(cause)) => {
                 tracing::error!(key = %key.id(), cause, "it is not known whether a new key was stored");
                 reservation.keep(key.id());
+                self.accounts.note_unknown(self.clock.now());
                 self.due_changed.notify_one();
                 Err(KmsError::OutcomeUnknown)
             }

@@ -44,6 +44,7 @@ pub(crate) struct Deleted {
     pub(crate) organisation: OrganisationName,
     pub(crate) origin: ZoneName,
     pub(crate) revision: Revision,
+    pub(crate) deleted_at: Timestamp,
     /// In the origin zone, the zones that may still hold the key.
     pub(crate) replicas: BTreeSet<ZoneName>,
 }
@@ -54,6 +55,7 @@ impl From<&TombstoneRecord> for Deleted {
             organisation: record.organisation.clone(),
             origin: record.origin_zone.clone(),
             revision: record.revision,
+            deleted_at: record.deleted_at,
             replicas: record.replicas.clone(),
         }
     }

@@ -14,6 +14,8 @@
 //! Because the snapshot is replaced before the answer is given, a key that was disabled is refused to every call that begins
 //! after the answer.
 
+mod accounts;
+mod audit;
 mod caller;
 mod change;
 mod clock;
@@ -23,6 +25,7 @@ mod directory;
 mod error;
 mod kms;
 mod link;
+mod recording;
 mod records;
 mod replication;
 mod scheduler;
@@ -30,6 +33,9 @@ mod settle;
 mod snapshot;
 mod start;
 
+pub use audit::{
+    Accounted, Actor, AuditEntry, AuditLog, Destination, NoAuditLog, NotRecorded, Outcome, RequestOrigin, Settled,
+};
 pub use caller::{Caller, CredentialConfig, InvalidCredential, Refused};
 pub use clock::{ServiceClock, SystemTimeSource, TimeSource};
 pub use create::CreateKey;

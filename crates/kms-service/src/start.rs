@@ -11,12 +11,15 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::accounts::Accounts;
+use crate::audit::{Actor, AuditLog};
 use crate::caller::{CredentialConfig, Credentials};
 use crate::clock::ServiceClock;
 use crate::create::CreateKey;
 use crate::directory::{Deleted, Directory};
 use crate::error::{KmsError, StartError};
 use crate::kms::{Kms, Zone};
+use crate::recording::stored_revision;
 use crate::records::{Opened, Records, Unusable};
 use crate::replication::{Replication, ReplicationConfig};
 
@@ -57,6 +60,8 @@ pub struct Parts {
     pub entropy: Arc<dyn Entropy>,
     /// Where time comes from.
     pub clock: Arc<ServiceClock>,
+    /// Where it is recorded who did what.
+    pub audit: Arc<dyn AuditLog>,
 }
 
 /// A zone that runs, to be stopped in good order.
@@ -75,12 +80,13 @@ impl Kms {
     ///
     /// [`StartError`], whose message says what to do. Nothing is left running.
     pub async fn start(config: KmsConfig, parts: Parts) -> Result<(Self, Running), StartError> {
-        let Parts { store, keyring, entropy, clock } = parts;
+        let Parts { store, keyring, entropy, clock, audit } = parts;
         let records = Records::new(Arc::new(keyring), Arc::clone(&entropy));
         let directory = Arc::new(Directory::default());
         let default_keys = default_keys(&config.organisations);
         let latest = load(store.as_ref(), &records, &directory, &default_keys, &config.zone).await?;
         clock.not_before(latest);
+        let stored = stored_revision(store.as_ref()).await?;
 
         let fence = store.acquire(Role::Scheduler).await?;
         let organisations = config.organisations.iter().map(|one| one.name.clone()).collect();
@@ -97,12 +103,15 @@ impl Kms {
             entropy,
             clock,
             replication: config.replication.map(Replication::new),
+            audit,
+            accounts: Accounts::after(stored),
             fence,
             due_pass: Mutex::new(()),
             due_changed: Notify::new(),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
         });
+        kms.zone().record_start(stored).await?;
         kms.zone().announce_all();
         for (organisation, name) in default_keys {
             kms.ensure_default_key(organisation, name).await?;
@@ -119,7 +128,7 @@ impl Kms {
             return Ok(());
         }
         let request = CreateKey { name, description: Description::default(), reach: Reach::MultiZone };
-        match self.zone().create(organisation.clone(), request, Kind::Default).await {
+        match self.zone().create(organisation.clone(), request, Kind::Default, Actor::Server).await {
             Ok(key) => {
                 tracing::info!(key = %key.id(), %organisation, "default key created");
                 Ok(())
@@ -149,6 +158,10 @@ impl Running {
         }
         self.zone.tasks.close();
         self.zone.tasks.wait().await;
+        if self.zone.record_act("stop", Actor::Server, None).await.is_err() {
+            tracing::error!("the audit log could not be written, and does not have the end of this run");
+        }
+        self.zone.audit.close().await;
         let closed = self.zone.store.close().await;
         self.zone.directory.clear();
         closed

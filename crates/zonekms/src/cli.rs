@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use kms_types::{KeyName, ZoneName};
 
+use crate::audit::AuditCommand;
+
 /// A self-hosted key management service that speaks Exoscale's KMS API.
 #[derive(Debug, Parser)]
 #[command(name = "zonekms", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
@@ -56,6 +58,9 @@ pub(crate) enum Command {
     /// Root keys.
     #[command(subcommand)]
     RootKey(RootKeyCommand),
+    /// Read and verify the audit log of a zone.
+    #[command(subcommand)]
+    Audit(AuditCommand),
 }
 
 #[derive(Debug, clap::Args)]

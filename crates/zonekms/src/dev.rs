@@ -10,6 +10,7 @@ mod plan;
 
 use std::sync::Arc;
 
+use kms_audit::AuditSettings;
 use kms_crypto::{Entropy, OsEntropy};
 use kms_http::{ConnectionLimits, Handshake, ZoneEntry};
 use kms_service::ServiceClock;
@@ -87,6 +88,7 @@ async fn run(plan: DevPlan) -> Result<(), Failure> {
             root_keys_from: RootKeysFrom::KeyFile(zone.root_key_file()),
             limits: &Limits::default(),
             clock: lab_clock.clock(),
+            audit: AuditSettings::in_directory(zone.location.beside("audit")),
             links: Some(links),
             call_faults: Some(call_faults),
         };

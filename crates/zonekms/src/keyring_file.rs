@@ -227,6 +227,20 @@ impl<'lock> OpenKeyring<'lock> {
         Self::unwrap(name, zone, root_keys, entropy, (path, &bytes, Patience::Once), None, None).await
     }
 
+    /// Reads the keyring at `location` without taking the zone, which may be served meanwhile: for what is derived from it.
+    pub(crate) async fn read(location: &StoreLocation, root_keys: &RootKeys) -> Result<Keyring, KeyringFileError> {
+        let path = &location.keyring;
+        let missing = || io::Error::from(io::ErrorKind::NotFound);
+        let bytes = read_if_there(path)?;
+        let bytes = bytes.ok_or_else(|| KeyringFileError::Io { path: path.clone(), source: missing() })?;
+        let wrapped = WrappedKeyring::parse(bytes.expose()).map_err(|error| refused(path, error))?;
+        let wanted = wrapped.fingerprint();
+        let (descriptor, _, _) = described(path, &wrapped)?;
+        let obtained = root_keys.obtain(&descriptor, wanted, Patience::Once).await;
+        let (key, _) = obtained.map_err(|fault| not_obtained(path, wanted, fault))?;
+        wrapped.open(&key).map_err(|error| refused(path, error))
+    }
+
     async fn unwrap(
         name: &ZoneName,
         zone: &ZoneLock,

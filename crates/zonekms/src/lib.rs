@@ -6,6 +6,7 @@
 pub mod config;
 
 mod adopt;
+mod audit;
 mod cli;
 mod control;
 mod dev;
@@ -83,6 +84,7 @@ fn run(command: Command) -> Result<(), Failure> {
             serve::runtime()?.block_on(token.create_wrapping_key()).map_err(Failure::run)?;
             print(&format!("made the {}", token.place()))
         }
+        Command::Audit(command) => audit::run(command, environment, io::stdout().lock()),
         Command::RootKey(RootKeyCommand::New { file }) => {
             let key = root_key::create_root_key_file(&file, &OsEntropy).map_err(Failure::run)?;
             print(&root_key::describe_new_root_key(&file, &key.fingerprint()))

@@ -79,7 +79,7 @@ words! {
 const LOG_VARIABLE: &str = "ZONEKMS_LOG";
 
 /// The crates whose events the level is about; those of libraries are written from `warn` up.
-const OWN_CRATES: [&str; 5] = ["zonekms", "kms_http", "kms_link", "kms_service", "kms_storage"];
+const OWN_CRATES: [&str; 6] = ["zonekms", "kms_audit", "kms_http", "kms_link", "kms_service", "kms_storage"];
 
 /// The content of [`LOG_VARIABLE`], if it is set.
 pub(crate) fn override_filter(environment: Environment<'_>) -> Option<String> {

@@ -32,7 +32,9 @@ pub(crate) fn router(status: Arc<Status>, address: IpAddr) -> Router {
         "/clock/confirm",
         post(async move || {
             let zones = confirmed.zones();
-            zones.iter().for_each(Kms::confirm_clock);
+            for kms in zones.iter() {
+                kms.confirm_clock().await;
+            }
             clocks(&zones)
         }),
     )

@@ -86,6 +86,7 @@ async fn run(file: &Path, config: Config) -> Result<(), Failure> {
         root_keys_from: RootKeysFrom::Config(file.to_owned()),
         limits: &config.limits,
         clock: Arc::new(ServiceClock::system()),
+        audit: config.audit,
         links,
         call_faults: None,
     };

@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use kms_audit::{AuditSettings, FileAuditLog, LogKeys};
 use kms_crypto::{Entropy, Keyring, OsEntropy};
 use kms_http::{FrontDoor, Handshake, OperationFaults, ZoneEntry};
 use kms_link::{FrameFaults, LinkConfig};
@@ -33,6 +34,7 @@ pub(crate) struct ZonePlan<'a> {
     pub(crate) root_keys_from: RootKeysFrom,
     pub(crate) limits: &'a Limits,
     pub(crate) clock: Arc<ServiceClock>,
+    pub(crate) audit: AuditSettings,
     pub(crate) links: Option<LinkPlan>,
     /// Calls that fail on purpose; only in a lab.
     pub(crate) call_faults: Option<Arc<dyn OperationFaults>>,
@@ -191,6 +193,10 @@ async fn start_service(
     if let Some(first_start) = first_start {
         first_start.settle().map_err(|error| failure(&error))?;
     }
+    let log_keys = LogKeys::derive(&keyring, &zone).map_err(|error| failure(&error))?;
+    let clock = Arc::clone(&plan.clock);
+    let audit =
+        FileAuditLog::open(plan.audit, log_keys, Arc::new(move || clock.now())).map_err(|error| failure(&error))?;
     let config = KmsConfig {
         zone: plan.zone,
         zones: plan.zones.iter().map(|zone| zone.name.clone()).collect(),
@@ -198,8 +204,8 @@ async fn start_service(
         keys_per_organisation: plan.limits.keys_per_organisation,
         replication,
     };
-    let started = Kms::start(config, Parts { store: Arc::new(store), keyring, entropy, clock: plan.clock }).await;
-    let (kms, running) = started.map_err(|error| failure(&error))?;
+    let parts = Parts { store: Arc::new(store), keyring, entropy, clock: plan.clock, audit: Arc::new(audit) };
+    let (kms, running) = Kms::start(config, parts).await.map_err(|error| failure(&error))?;
     Ok((kms, running, file))
 }
 

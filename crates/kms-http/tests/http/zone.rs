@@ -63,6 +63,7 @@ impl Zone {
             keyring: Keyring::generate(&SeededEntropy::new(1)).unwrap(),
             entropy: Arc::clone(&entropy) as Arc<_>,
             clock: Arc::new(ServiceClock::new(Box::new(time.clone()))),
+            audit: Arc::new(kms_service::NoAuditLog),
         };
         let credential = |credential: Credential, zone: Option<&str>| {
             let zones = zone.map(|zone| vec![zone.parse().unwrap()]);

@@ -200,6 +200,7 @@ impl Site {
             keyring: Keyring::generate(&SeededEntropy::new(self.number as u64)).unwrap(),
             entropy: Arc::clone(&self.entropy) as Arc<_>,
             clock: Arc::new(ServiceClock::new(Box::new(self.time.clone()))),
+            audit: Arc::new(kms_service::NoAuditLog),
         };
         let (kms, running) = match Kms::start(config, parts).await {
             Ok(started) => started,

@@ -58,6 +58,7 @@ impl World {
             keyring: Self::keyring(),
             entropy: Arc::clone(&self.entropy) as Arc<_>,
             clock: Arc::clone(&clock),
+            audit: Arc::new(kms_service::NoAuditLog),
         };
         let organisation = |name: &str, default_key: Option<&str>| OrganisationConfig {
             name: name.parse().unwrap(),
