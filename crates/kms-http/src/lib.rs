@@ -9,6 +9,7 @@
 //! Bodies and answers that hold plaintext are wiped after use. The buffers of hyper and of a TLS session, through which they pass,
 //! cannot be.
 
+mod answer_body;
 mod answers;
 mod base64_text;
 mod body;
@@ -24,14 +25,20 @@ mod limits;
 mod operation_faults;
 mod operations;
 mod places;
+mod plain_object;
 mod problem;
 mod progress;
+mod request_id;
 mod request_log;
+mod request_metrics;
 mod requests;
 mod route;
 mod stream;
 
+pub use answer_body::{AnswerBody, AnswerBytes};
 pub use connections::{Handshake, serve};
+pub use exchange::{Answering, RequestBody};
 pub use front_door::{FrontDoor, WallClock, ZoneEntry};
 pub use limits::{ConnectionLimits, RequestLimits};
 pub use operation_faults::{FaultStatus, OperationFaults, operation_id};
+pub use request_metrics::{OperationFigures, RequestMetrics, RequestOutcome};

@@ -1,7 +1,9 @@
-//! One line in the log per request. Never bodies, contexts, names, signatures or raw paths.
+//! What the log and the figures say of each request. Never bodies, contexts, names, signatures or raw paths.
 
 use crate::exo2::Refusal;
-use crate::route::{NoRoute, Route};
+use crate::request_id::RequestId;
+use crate::request_metrics::RequestMetrics;
+use crate::route::{NoRoute, Operation, Route};
 use http::{Method, StatusCode};
 use kms_service::Caller;
 use kms_types::KeyId;
@@ -9,37 +11,41 @@ use tokio::time::Instant;
 
 /// What is known of a request so far.
 pub(crate) struct RequestLog {
-    id: String,
+    id: RequestId,
     method: &'static str,
     begun: Instant,
-    route: Option<&'static str>,
-    key: Option<KeyId>,
+    route: Option<Route>,
     caller: Option<Caller>,
 }
 
 impl RequestLog {
-    pub(crate) fn begin(id: &str, method: &Method) -> Self {
+    pub(crate) fn begin(id: RequestId, method: &Method) -> Self {
         // A method is the client's own text: only those that exist here are repeated.
         let method = match *method {
             Method::GET => "GET",
             Method::POST => "POST",
             _ => "other",
         };
-        Self { id: id.to_owned(), method, begun: Instant::now(), route: None, key: None, caller: None }
+        Self { id, method, begun: Instant::now(), route: None, caller: None }
     }
 
-    pub(crate) fn called_by(&mut self, caller: &Caller) {
-        self.caller = Some(caller.clone());
+    /// When the request's head had come.
+    pub(crate) const fn begun(&self) -> Instant {
+        self.begun
     }
 
-    pub(crate) fn routed(&mut self, route: &Result<Route, NoRoute>) {
-        if let Ok(route) = route {
-            self.route = Some(route.name());
-            self.key = match route {
-                Route::Key(id, _) => Some(*id),
-                Route::ListZones | Route::GetOperation(_) | Route::ListKeys | Route::CreateKey => None,
-            };
-        }
+    /// Takes note of who signed the request.
+    pub(crate) fn called_by(&mut self, caller: Option<Caller>) {
+        self.caller = caller;
+    }
+
+    /// Who signed the request, if that is known.
+    pub(crate) const fn caller(&self) -> Option<&Caller> {
+        self.caller.as_ref()
+    }
+
+    pub(crate) fn routed(&mut self, route: Result<Route, NoRoute>) {
+        self.route = route.ok();
     }
 
     /// The client is not told why; the log is.
@@ -47,17 +53,27 @@ impl RequestLog {
         tracing::warn!(id = %self.id, reason = refusal.class(), "signature refused");
     }
 
-    pub(crate) fn end(self, status: StatusCode) {
+    /// Counts the request in `metrics` and logs it.
+    pub(crate) fn end(self, status: StatusCode, metrics: &RequestMetrics) {
+        let took = self.begun.elapsed();
+        metrics.count(self.route.map_or(Operation::None, Route::operation), status, took);
         tracing::info!(
             id = %self.id,
             method = self.method,
-            route = self.route,
-            key = self.key.map(tracing::field::display),
+            route = self.route.map(|route| route.operation().name()),
+            key = self.key().map(tracing::field::display),
             status = status.as_u16(),
-            micros = u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX),
+            micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
             credential = self.caller.as_ref().map(Caller::credential),
             organisation = self.caller.as_ref().map(|caller| tracing::field::display(caller.organisation())),
             "request"
         );
+    }
+
+    fn key(&self) -> Option<KeyId> {
+        match self.route? {
+            Route::Key(id, _) => Some(id),
+            Route::ListZones | Route::GetOperation(_) | Route::ListKeys | Route::CreateKey => None,
+        }
     }
 }

@@ -86,14 +86,62 @@ impl Route {
         }
     }
 
-    /// The name that logs use, as in the API's operation ids.
+    /// Which operation it is, whatever it is done on.
+    pub(crate) const fn operation(self) -> Operation {
+        match self {
+            Self::ListZones => Operation::ListZones,
+            Self::GetOperation(_) => Operation::GetOperation,
+            Self::ListKeys => Operation::ListKeys,
+            Self::CreateKey => Operation::CreateKey,
+            Self::Key(_, operation) => Operation::OnKey(operation),
+        }
+    }
+}
+
+/// What is counted and logged apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operation {
+    /// The request names none, or was refused before it was looked at.
+    None,
+    ListZones,
+    GetOperation,
+    ListKeys,
+    CreateKey,
+    OnKey(KeyOperation),
+}
+
+impl Operation {
+    /// How many there are.
+    pub(crate) const COUNT: usize = Self::BESIDE_KEYS.len() + KeyOperation::ALL.len();
+
+    const BESIDE_KEYS: [Self; 5] = [Self::None, Self::ListZones, Self::GetOperation, Self::ListKeys, Self::CreateKey];
+
+    /// Each of them, in the order of their indices.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        Self::BESIDE_KEYS.into_iter().chain(KeyOperation::ALL.map(Self::OnKey))
+    }
+
+    /// A number of its own below [`Operation::COUNT`].
+    pub(crate) const fn index(self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::ListZones => 1,
+            Self::GetOperation => 2,
+            Self::ListKeys => 3,
+            Self::CreateKey => 4,
+            Self::OnKey(operation) => Self::BESIDE_KEYS.len() + operation as usize,
+        }
+    }
+
+    /// The name that logs and figures use, as in the API's operation ids.
     pub(crate) const fn name(self) -> &'static str {
         match self {
+            Self::None => "none",
             Self::ListZones => "list-zones",
-            Self::GetOperation(_) => "get-operation",
+            Self::GetOperation => "get-operation",
             Self::ListKeys => "list-kms-keys",
             Self::CreateKey => "create-kms-key",
-            Self::Key(_, operation) => operation.name(),
+            Self::OnKey(operation) => operation.name(),
         }
     }
 }
@@ -188,6 +236,12 @@ mod tests {
     use super::*;
 
     const ID: &str = "019eef19-73ef-7ce3-9ea1-fcaa367ebd8d";
+
+    #[test]
+    fn operations_are_numbered_in_their_order() {
+        let indices: Vec<usize> = Operation::all().map(Operation::index).collect();
+        assert_eq!(indices, (0..Operation::COUNT).collect::<Vec<_>>());
+    }
 
     #[test]
     fn the_sixteen_operations_and_the_two_beside_them() {

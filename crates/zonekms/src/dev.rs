@@ -99,7 +99,8 @@ async fn run(plan: DevPlan) -> Result<(), Failure> {
     status.serving(kms.clone());
     servers.iter().for_each(ZoneServer::announce);
     let lab = Lab::new(lab_clock, kms, zones.clone(), faults);
-    let router = operations::router(Arc::clone(&status), plan.lab_address().ip()).merge(lab::router(Arc::clone(&lab)));
+    let router =
+        Arc::new(operations::router(Arc::clone(&status), plan.lab_address().ip()).merge(lab::router(Arc::clone(&lab))));
     let limits = ConnectionLimits::default();
     let lab_ending = CancellationToken::new();
     let lab_serving = tokio::spawn(kms_http::serve(lab_listener, Handshake::Plain, router, limits, lab_ending.clone()));

@@ -91,11 +91,10 @@ impl ZoneServer {
         let (kms, running) = start_service(plan, keys, &lock).await?;
         let wall_clock = Arc::new(move || clock.wall().as_seconds());
         let front_door = FrontDoor::new(kms.clone(), zones, requests, wall_clock);
-        let router = match call_faults {
+        let front_door = Arc::new(match call_faults {
             Some(faults) => front_door.with_faults(faults),
             None => front_door,
-        }
-        .into_router();
+        });
         let handshake = match transport {
             Transport::Tls(config) => Handshake::Tls(TlsAcceptor::from(config)),
             Transport::Plain => Handshake::Plain,
@@ -104,7 +103,7 @@ impl ZoneServer {
         let serving = tokio::spawn(async move {
             // However the listener ends, the rest of the process ends with it.
             let _guard = shutdown.clone().drop_guard();
-            kms_http::serve(listener, handshake, router, connections, shutdown).await
+            kms_http::serve(listener, handshake, front_door, connections, shutdown).await
         });
         Ok(Self { kms, address, running, serving, links, lock })
     }
