@@ -141,12 +141,7 @@ impl<A: Answering> Connection<A> {
             // hyper gives the stream back only if the future can be moved.
             Box::pin(async { Ok::<_, Infallible>(exchange.await) })
         });
-        let mut connection = http1::Builder::new()
-            .max_headers(self.limits.headers)
-            .max_header_size(self.limits.header_bytes)
-            // The stream below keeps the time: hyper's own timer cannot tell an idle connection from a slow head.
-            .header_read_timeout(None)
-            .serve_connection(TokioIo::new(stream), service);
+        let mut connection = builder(&self.limits).serve_connection(TokioIo::new(stream), service);
 
         let mut shutdown = pin!(self.shutdown.cancelled());
         let mut draining = false;
@@ -193,6 +188,20 @@ impl<A: Answering> Connection<A> {
             None => tracing::debug!("connection closed: it waited too long"),
         }
     }
+}
+
+fn builder(limits: &ConnectionLimits) -> http1::Builder {
+    /// What hyper allows unasked.
+    const HEADERS: usize = 100;
+
+    let mut builder = http1::Builder::new();
+    // The stream below keeps the time: hyper's own timer cannot tell an idle connection from a slow head.
+    builder.max_header_size(limits.header_bytes).header_read_timeout(None);
+    // Asked for its own number, hyper would prepare all those fields anew for every request.
+    if limits.headers != HEADERS {
+        builder.max_headers(limits.headers);
+    }
+    builder
 }
 
 /// Says goodbye, and takes in what the client is still sending of a body that was refused: closing at once would reset the connection,

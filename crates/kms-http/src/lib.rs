@@ -22,6 +22,8 @@ mod finished;
 mod front_door;
 mod head;
 mod limits;
+#[doc(hidden)]
+pub mod measured;
 mod operation_faults;
 mod operations;
 mod places;

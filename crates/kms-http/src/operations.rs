@@ -56,6 +56,17 @@ impl Operations<'_> {
         }
     }
 
+    /// Performs an operation that waits for nothing. `None` when `route` is not one of these.
+    pub(crate) fn perform_at_once(&self, caller: &Caller, body: &[u8]) -> Option<Result<Answer, Problem>> {
+        match self.route {
+            Route::Key(id, KeyOperation::Encrypt) => Some(self.encrypt(caller, id, body)),
+            Route::Key(id, KeyOperation::Decrypt) => Some(self.decrypt(caller, id, body)),
+            Route::Key(id, KeyOperation::ReEncrypt) => Some(self.re_encrypt(caller, id, body)),
+            Route::Key(id, KeyOperation::GenerateDataKey) => Some(self.generate_data_key(caller, id, body)),
+            Route::Key(..) | Route::ListZones | Route::GetOperation(_) | Route::ListKeys | Route::CreateKey => None,
+        }
+    }
+
     /// The zones, for anyone.
     pub(crate) fn list_zones(&self, zones: &[ZoneEntry], body: &[u8]) -> Result<Answer, Problem> {
         takes_no_body(body)?;

@@ -53,21 +53,32 @@ impl RequestLog {
         tracing::warn!(id = %self.id, reason = refusal.class(), "signature refused");
     }
 
-    /// Counts the request in `metrics` and logs it.
+    /// Counts the request in `metrics` and logs it. A crypto call that succeeded is told at `debug`: there can be a hundred thousand in a
+    /// second, and the figures have them.
     pub(crate) fn end(self, status: StatusCode, metrics: &RequestMetrics) {
         let took = self.begun.elapsed();
-        metrics.count(self.route.map_or(Operation::None, Route::operation), status, took);
-        tracing::info!(
-            id = %self.id,
-            method = self.method,
-            route = self.route.map(|route| route.operation().name()),
-            key = self.key().map(tracing::field::display),
-            status = status.as_u16(),
-            micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
-            credential = self.caller.as_ref().map(Caller::credential),
-            organisation = self.caller.as_ref().map(|caller| tracing::field::display(caller.organisation())),
-            "request"
-        );
+        let operation = self.route.map_or(Operation::None, Route::operation);
+        metrics.count(operation, status, took);
+        macro_rules! tell {
+            ($level:ident) => {
+                tracing::$level!(
+                    id = %self.id,
+                    method = self.method,
+                    route = self.route.map(|route| route.operation().name()),
+                    key = self.key().map(tracing::field::display),
+                    status = status.as_u16(),
+                    micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+                    credential = self.caller.as_ref().map(Caller::credential),
+                    organisation = self.caller.as_ref().map(|caller| tracing::field::display(caller.organisation())),
+                    "request"
+                )
+            };
+        }
+        if status.is_success() && operation.is_crypto_call() {
+            tell!(debug);
+        } else {
+            tell!(info);
+        }
     }
 
     fn key(&self) -> Option<KeyId> {

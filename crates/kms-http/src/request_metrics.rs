@@ -52,18 +52,12 @@ pub struct OperationFigures {
     pub operation: &'static str,
     /// How many requests had each outcome.
     pub outcomes: [(RequestOutcome, u64); 3],
-    /// For each bound, how many requests took at most that long. All of them: see [`OperationFigures::count`].
+    /// For each bound, how many requests took at most that long.
     pub at_most: Vec<(Duration, u64)>,
+    /// How many requests there were, however long they took: never less than the last of `at_most`.
+    pub count: u64,
     /// How long all of them took together.
     pub total: Duration,
-}
-
-impl OperationFigures {
-    /// How many requests there were.
-    #[must_use]
-    pub fn count(&self) -> u64 {
-        self.outcomes.iter().map(|(_, count)| count).sum()
-    }
 }
 
 impl RequestMetrics {
@@ -84,7 +78,7 @@ impl RequestMetrics {
     /// The figures of every operation that was called.
     #[must_use]
     pub fn figures(&self) -> Vec<OperationFigures> {
-        Operation::all().map(|operation| self.of(operation)).filter(|figures| figures.count() > 0).collect()
+        Operation::all().map(|operation| self.of(operation)).filter(|figures| figures.count > 0).collect()
     }
 
     fn of(&self, operation: Operation) -> OperationFigures {
@@ -92,14 +86,19 @@ impl RequestMetrics {
             self.shards.iter().map(|shard| figure(&shard.0[operation.index()]).load(Ordering::Relaxed)).sum::<u64>()
         };
         let outcomes = RequestOutcome::ALL.map(|outcome| (outcome, sum(&|counts| &counts.outcomes[outcome.index()])));
-        let at_most = BOUNDS.iter().enumerate().scan(0, |so_far, (at, bound)| {
-            *so_far += sum(&|counts| &counts.buckets[at]);
-            Some((Duration::from_micros(*bound), *so_far))
-        });
+        let mut so_far = 0;
+        let mut with_bucket = |at: usize| {
+            so_far += sum(&|counts| &counts.buckets[at]);
+            so_far
+        };
+        let bounds = BOUNDS.iter().enumerate();
+        let at_most = bounds.map(|(at, bound)| (Duration::from_micros(*bound), with_bucket(at))).collect();
+        let count = with_bucket(BOUNDS.len());
         OperationFigures {
             operation: operation.name(),
             outcomes,
-            at_most: at_most.collect(),
+            at_most,
+            count,
             total: Duration::from_nanos(sum(&|counts| &counts.nanos)),
         }
     }
@@ -165,7 +164,7 @@ mod tests {
         let encrypt = &figures[1];
         let threads = SHARDS as u64 + 3;
         assert!(encrypt.outcomes.iter().all(|(_, count)| *count == threads));
-        assert_eq!(encrypt.count(), 3 * threads);
+        assert_eq!(encrypt.count, 3 * threads);
         assert_eq!(encrypt.at_most[0], (Duration::from_micros(20), threads));
         assert_eq!(encrypt.at_most[1], (Duration::from_micros(50), 2 * threads));
         assert_eq!(encrypt.at_most.last(), Some(&(Duration::from_secs(10), 2 * threads)));

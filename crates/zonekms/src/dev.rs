@@ -96,7 +96,7 @@ async fn run(plan: DevPlan) -> Result<(), Failure> {
         servers.push(started?);
     }
     let kms: Vec<_> = servers.iter().map(|server| server.kms().clone()).collect();
-    status.serving(kms.clone());
+    status.serving(servers.iter().map(ZoneServer::served).collect());
     servers.iter().for_each(ZoneServer::announce);
     let lab = Lab::new(lab_clock, kms, zones.clone(), faults);
     let router =

@@ -95,7 +95,7 @@ async fn run(config: Config) -> Result<(), Failure> {
     };
     // It wrapped the keyring, and is not needed again until the next start.
     drop(config.root_key);
-    status.serving(vec![server.kms().clone()]);
+    status.serving(vec![server.served()]);
     server.announce();
 
     tokio::select! {

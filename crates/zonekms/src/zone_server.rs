@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use kms_crypto::{Entropy, Keyring, OsEntropy, RootKey};
-use kms_http::{FrontDoor, Handshake, OperationFaults, ZoneEntry};
+use kms_http::{FrontDoor, Handshake, OperationFaults, RequestMetrics, ZoneEntry};
 use kms_link::{FrameFaults, LinkConfig};
 use kms_service::{Kms, KmsConfig, OrganisationConfig, Parts, ReplicationConfig, Running, ServiceClock};
 use kms_storage::{ManifestKey, SledPaths, SledStore};
@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Limits, Replication, StoreLocation, Transport};
 use crate::failure::Failure;
 use crate::keyring_file::{OpenKeyring, ZoneLock};
+use crate::status::ServedZone;
 
 /// What one zone is made of.
 pub(crate) struct ZonePlan<'a> {
@@ -58,6 +59,7 @@ struct Links {
 /// A zone that answers requests.
 pub(crate) struct ZoneServer {
     kms: Kms,
+    requests: Arc<RequestMetrics>,
     address: SocketAddr,
     running: Running,
     serving: JoinHandle<io::Result<()>>,
@@ -95,6 +97,7 @@ impl ZoneServer {
             Some(faults) => front_door.with_faults(faults),
             None => front_door,
         });
+        let requests = Arc::clone(front_door.metrics());
         let handshake = match transport {
             Transport::Tls(config) => Handshake::Tls(TlsAcceptor::from(config)),
             Transport::Plain => Handshake::Plain,
@@ -105,12 +108,17 @@ impl ZoneServer {
             let _guard = shutdown.clone().drop_guard();
             kms_http::serve(listener, handshake, front_door, connections, shutdown).await
         });
-        Ok(Self { kms, address, running, serving, links, lock })
+        Ok(Self { kms, requests, address, running, serving, links, lock })
     }
 
     /// The zone's service.
     pub(crate) fn kms(&self) -> &Kms {
         &self.kms
+    }
+
+    /// The zone as the process's status shows it.
+    pub(crate) fn served(&self) -> ServedZone {
+        ServedZone { kms: self.kms.clone(), requests: Arc::clone(&self.requests) }
     }
 
     /// Says in the log that the zone is served, and where.

@@ -9,6 +9,7 @@ mod framing;
 mod full_house;
 mod fuzz;
 mod logs;
+mod metrics;
 mod operation_faults;
 mod problems;
 mod signatures;
