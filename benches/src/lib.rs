@@ -1,1 +1,4 @@
-//! benches
+//! What the benches and drivers share.
+
+pub mod in_process;
+pub mod signing;
