@@ -6,8 +6,8 @@
 //!
 //! This crate holds no rule about keys: those are the service's. It alone knows of status codes.
 //!
-//! Bodies and answers that hold plaintext are wiped after use. The buffers of hyper and of a TLS session, through which they pass,
-//! cannot be.
+//! Answers that hold plaintext, and bodies that were joined from pieces, are wiped after use. The buffers of hyper and of a TLS session
+//! cannot be: bodies and answers pass through them, and a body that came in one piece is read in hyper's.
 
 mod answer_body;
 mod answers;
