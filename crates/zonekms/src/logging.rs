@@ -66,9 +66,9 @@ words! {
         Error = "error",
         /// Something is not as it should be; the server goes on.
         Warn = "warn",
-        /// One line per request and per change of the server's state.
+        /// One line per request and per change of the server's state, but none for crypto calls that succeed.
         Info = "info",
-        /// For finding a fault.
+        /// For finding a fault; one line per request without exception.
         Debug = "debug",
         /// For finding a fault in one place.
         Trace = "trace",

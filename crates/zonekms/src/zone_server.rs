@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use kms_audit::{AuditSettings, FileAuditLog, LogKeys};
 use kms_crypto::{Entropy, Keyring, OsEntropy};
-use kms_http::{FrontDoor, Handshake, OperationFaults, ZoneEntry};
+use kms_http::{FrontDoor, Handshake, OperationFaults, RequestMetrics, ZoneEntry};
 use kms_link::{FrameFaults, LinkConfig};
 use kms_service::{Kms, KmsConfig, OrganisationConfig, Parts, ReplicationConfig, Running, ServiceClock};
 use kms_storage::{ManifestKey, SledPaths, SledStore};
@@ -22,6 +22,7 @@ use crate::control::{ControlledZone, ZoneRootKey};
 use crate::failure::Failure;
 use crate::keyring_file::{KeyringFile, OpenKeyring, ZoneLock};
 use crate::root_key::{RootKeys, RootKeysFrom};
+use crate::status::ServedZone;
 
 /// What one zone is made of.
 pub(crate) struct ZonePlan<'a> {
@@ -65,6 +66,7 @@ struct Links {
 pub(crate) struct ZoneServer {
     kms: Kms,
     root_key: Arc<ZoneRootKey>,
+    requests: Arc<RequestMetrics>,
     address: SocketAddr,
     running: Running,
     serving: JoinHandle<io::Result<()>>,
@@ -100,11 +102,11 @@ impl ZoneServer {
         let root_key = Arc::new(ZoneRootKey::new(kms.zone_name().clone(), keyring_file, root_keys_from, root_clock));
         let wall_clock = Arc::new(move || clock.wall().as_seconds());
         let front_door = FrontDoor::new(kms.clone(), zones, requests, wall_clock);
-        let router = match call_faults {
+        let front_door = Arc::new(match call_faults {
             Some(faults) => front_door.with_faults(faults),
             None => front_door,
-        }
-        .into_router();
+        });
+        let requests = Arc::clone(front_door.metrics());
         let handshake = match transport {
             Transport::Tls(config) => Handshake::Tls(TlsAcceptor::from(config)),
             Transport::Plain => Handshake::Plain,
@@ -113,9 +115,9 @@ impl ZoneServer {
         let serving = tokio::spawn(async move {
             // However the listener ends, the rest of the process ends with it.
             let _guard = shutdown.clone().drop_guard();
-            kms_http::serve(listener, handshake, router, connections, shutdown).await
+            kms_http::serve(listener, handshake, front_door, connections, shutdown).await
         });
-        Ok(Self { kms, root_key, address, running, serving, links, lock })
+        Ok(Self { kms, root_key, requests, address, running, serving, links, lock })
     }
 
     /// The zone's service.
@@ -126,6 +128,11 @@ impl ZoneServer {
     /// What operators' commands work on.
     pub(crate) fn controlled(&self) -> ControlledZone {
         ControlledZone { kms: self.kms.clone(), root_key: Arc::clone(&self.root_key) }
+    }
+
+    /// The zone as the process's status shows it.
+    pub(crate) fn served(&self) -> ServedZone {
+        ServedZone { kms: self.kms.clone(), requests: Arc::clone(&self.requests) }
     }
 
     /// Says in the log that the zone is served, and where.
