@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use kms_types::{KeyName, ZoneName};
 
+use crate::bench::BenchArguments;
+
 /// A self-hosted key management service that speaks Exoscale's KMS API.
 #[derive(Debug, Parser)]
 #[command(name = "zonekms", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
@@ -44,6 +46,8 @@ pub(crate) enum Command {
         #[command(flatten)]
         config: ConfigArgument,
     },
+    /// Put load on key management services, one or several side by side, and report what they can do.
+    Bench(BenchArguments),
     /// Show what a ciphertext says about itself: key, version, sizes. Needs no key.
     Inspect {
         /// The ciphertext in base64, or - to read it from standard input.
