@@ -1,2 +1,8 @@
-//! x
-fn main() {}
+//! The load generator against real servers on loopback.
+
+#![expect(clippy::panic, reason = "a step of a test that fails ends the test where it failed")]
+
+mod measuring;
+mod moto;
+mod pages;
+mod server;

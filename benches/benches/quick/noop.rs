@@ -1,0 +1,61 @@
+//! A server's calls beside the same bytes in and out of a server that does nothing.
+
+use crate::servers::{Noop, wire};
+use crate::{ROUNDS, closed, kind, visit};
+use kms_load::{Fixed, LoadKind, Operation, Pace, Session};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The ratio of the rates in each round, and the server's rates.
+pub(crate) fn beside(session: &mut Session, noop: &Noop, kind: &LoadKind) -> (Vec<f64>, Vec<f64>) {
+    let (mut other, other_kind) = same_sizes(session, noop, kind);
+    let (mut ratios, mut rates) = (Vec::new(), Vec::new());
+    for round in 0..ROUNDS {
+        // Whoever comes first may be luckier: they take turns.
+        let (rate, noop_rate) = if round % 2 == 0 {
+            let rate = closed(session, kind);
+            (rate, closed(&mut other, &other_kind))
+        } else {
+            let noop_rate = closed(&mut other, &other_kind);
+            (closed(session, kind), noop_rate)
+        };
+        ratios.push(rate / noop_rate);
+        rates.push(rate);
+    }
+    (ratios, rates)
+}
+
+/// A session and a kind of load with which the no-op gets requests as long as those of `kind`, and gives answers as long as
+/// `session` gave to them.
+fn same_sizes(session: &mut Session, noop: &Noop, load: &LoadKind) -> (Session, LoadKind) {
+    let first = visit(Pace::Closed, Duration::from_millis(100));
+    let answer = |session: &mut Session, kind: &LoadKind| {
+        let visit = session.visit(kind, &first, &mut |_| {}).unwrap();
+        assert!(visit.failed == 0 && visit.answered > 0, "{:?}", visit.failures);
+        whole(visit.answer_bytes)
+    };
+    let bytes = answer(session, load);
+    let size = if load.mix.has(Operation::Decrypt) {
+        // The ciphertext goes in: as many characters of base64 as the answer to an encrypt call has within its JSON.
+        let ciphertext =
+            answer(session, &kind(Operation::Encrypt, load.size, load.keys)) - "{\"ciphertext\":\"\"}".len();
+        ciphertext / 4 * 3
+    } else {
+        load.size
+    };
+    let path = format!("/v2/kms-key/{}/encrypt", session.keys()[0].as_str());
+    let endpoint = noop.endpoint(bytes, path.len());
+    let other = Session::new(
+        "no-op".to_owned(),
+        Arc::new(Fixed::new(&endpoint)),
+        wire(&endpoint),
+        Vec::new(),
+        "noop".to_owned(),
+    );
+    (other, kind(Operation::Encrypt, size, 1))
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a mean of sizes is positive and small")]
+fn whole(mean: f64) -> usize {
+    mean.round() as usize
+}
