@@ -20,7 +20,7 @@ mod servers;
 mod starting;
 
 use goals::{Goal, Row, table};
-use kms_load::{Distribution, LoadKind, Mix, Operation, Pace, Session, VisitSettings, median};
+use kms_load::{Distribution, LoadKind, Mix, Operation, Pace, ServerProcess, Session, VisitSettings, median};
 use servers::{Noop, Place, Serve};
 use std::time::{Duration, Instant};
 
@@ -54,15 +54,16 @@ fn main() {
     ];
     let mut peak = 0.0;
     for (operation, size, goal) in calls {
-        let (ratios, rates) = noop::beside(&mut session, &noop, &kind(operation, size, 1));
+        let found = noop::beside(&mut session, &serve, &noop, &kind(operation, size, 1));
         if (operation, size) == (Operation::Encrypt, 32) {
-            peak = median(&rates);
+            peak = median(&found.rates);
         }
-        rows.push(Row::new(format!("{operation} {size} B, of the no-op"), Goal::AtLeast(goal), ratios));
+        let row = Row::new(format!("{operation} {size} B, of the no-op"), Goal::AtLeast(goal), found.ratios);
+        rows.push(row.by_cpu_time(&found.cpu_ratios));
     }
     rows.extend(seals::rows());
     rows.push(tail(&mut session, peak / 2.0));
-    rows.push(creating::row(&mut session, &place));
+    rows.push(creating::row(&mut session, &serve, &place));
     drop(session);
     serve.stop();
 
@@ -84,7 +85,7 @@ fn kind(operation: Operation, size: usize, keys: usize) -> LoadKind {
 }
 
 /// A visit of 32 connections that are kept.
-fn visit(pace: Pace, duration: Duration) -> VisitSettings {
+fn visit(pace: Pace, duration: Duration, server: Option<ServerProcess>) -> VisitSettings {
     VisitSettings {
         connections: 32,
         streams: 1,
@@ -94,20 +95,30 @@ fn visit(pace: Pace, duration: Duration) -> VisitSettings {
         warm_up: Duration::from_millis(150),
         duration,
         grace: Duration::from_secs(2),
-        server: None,
+        server,
     }
 }
 
-/// Successes per second in a visit of a closed loop. A failure ends the bench: it measures nothing then.
-fn closed(session: &mut Session, kind: &LoadKind) -> f64 {
-    let visit = session.visit(kind, &visit(Pace::Closed, Duration::from_millis(850)), &mut |_| {}).unwrap();
+/// What a visit of a closed loop found.
+#[derive(Clone, Copy)]
+struct Closed {
+    /// Successes per second.
+    per_second: f64,
+    /// The server's processor time for each of them, in microseconds.
+    cpu_us: f64,
+}
+
+/// A short closed loop. A failure ends the bench: it measures nothing then.
+fn closed(session: &mut Session, kind: &LoadKind, server: ServerProcess) -> Closed {
+    let settings = visit(Pace::Closed, Duration::from_millis(850), Some(server));
+    let visit = session.visit(kind, &settings, &mut |_| {}).unwrap();
     assert!(visit.failed == 0 && visit.unanswered == 0, "{}: {:?}", session.label(), visit.failures);
-    visit.per_second
+    Closed { per_second: visit.per_second, cpu_us: visit.server.unwrap().cpu_us_per_request }
 }
 
 /// How far the slowest of a hundred are from the middle, at half the peak rate.
 fn tail(session: &mut Session, per_second: f64) -> Row {
-    let settings = visit(Pace::Open { per_second }, Duration::from_secs(2));
+    let settings = visit(Pace::Open { per_second }, Duration::from_secs(2), None);
     let ratio = |_| {
         let visit = session.visit(&kind(Operation::Encrypt, 32, 1), &settings, &mut |_| {}).unwrap();
         assert!(visit.failed == 0, "{:?}", visit.failures);

@@ -128,8 +128,12 @@ impl Serve {
         self.ready_after
     }
 
+    pub(crate) fn process(&self) -> ServerProcess {
+        ServerProcess::new(self.process.0.id()).unwrap()
+    }
+
     pub(crate) fn resident_bytes(&self) -> u64 {
-        ServerProcess::new(self.process.0.id()).unwrap().usage().unwrap().resident_bytes
+        self.process().usage().unwrap().resident_bytes
     }
 
     /// A session on these keys, and on new ones when it needs more.
@@ -149,7 +153,7 @@ impl Serve {
 
 /// The server that answers anything with a number of bytes.
 pub(crate) struct Noop {
-    _process: Process,
+    process: Process,
     address: SocketAddr,
 }
 
@@ -164,7 +168,11 @@ impl Noop {
             assert!(began.elapsed() < Duration::from_secs(10), "the no-op server does not listen");
             thread::sleep(Duration::from_millis(5));
         }
-        Self { _process: process, address }
+        Self { process, address }
+    }
+
+    pub(crate) fn process(&self) -> ServerProcess {
+        ServerProcess::new(self.process.0.id()).unwrap()
     }
 
     /// Where it answers with `bytes` bytes, in a path of `length` characters.

@@ -39,7 +39,7 @@ pub struct Wire {
 /// A request in the form its connection sends.
 pub(crate) enum Encoded {
     Http1(Box<[u8]>),
-    Http2(http::Request<()>, Bytes),
+    Http2(Box<http::Request<()>>, Bytes),
 }
 
 /// One place for one request at a time: a connection, or a stream of an HTTP/2 connection that is shared.
@@ -93,7 +93,7 @@ impl Wire {
             HttpVersion::Http2 => {
                 let (head, body) =
                     call.to_http2(&self.endpoint).expect("paths and headers of protocols are fit for HTTP");
-                Encoded::Http2(head, body)
+                Encoded::Http2(Box::new(head), body)
             }
         }
     }

@@ -32,6 +32,11 @@ impl Window {
         Self { start, measured_from, end: measured_from.after(duration) }
     }
 
+    /// When it begins.
+    pub(crate) fn start(&self) -> Moment {
+        self.start
+    }
+
     /// When it ends: nothing is sent from then on.
     pub(crate) fn end(&self) -> Moment {
         self.end

@@ -217,7 +217,7 @@ impl<'a> Collector<'a> {
         loop {
             let wait = Duration::from_nanos(tick.since(self.shared.clock.now()).min(500_000_000));
             match slices.recv_timeout(wait) {
-                Ok(slice) => self.take(slice, on_second),
+                Ok(slice) => self.take(&slice, on_second),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -250,7 +250,7 @@ impl<'a> Collector<'a> {
         self.collected
     }
 
-    fn take(&mut self, slice: SecondSlice, on_second: &mut dyn FnMut(&Stretch)) {
+    fn take(&mut self, slice: &SecondSlice, on_second: &mut dyn FnMut(&Stretch)) {
         if self.closed.is_some_and(|closed| slice.second <= closed) {
             // From a thread that was silent for seconds: too late for the series, but part of the visit's sums.
             return;

@@ -96,6 +96,7 @@ async fn drive_all(shared: &Arc<Shared>, assignment: Assignment) -> io::Result<R
             Some(Arc::new(Pacer::new(shared.clock, schedule)?))
         }
     };
+    sleep_until(shared, window.start()).await;
     let mut tasks = JoinSet::new();
     for connection in 0..assignment.connections {
         for (stream, lane) in shared.to.lanes(assignment.streams).into_iter().enumerate() {

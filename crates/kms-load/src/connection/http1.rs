@@ -109,19 +109,19 @@ fn parse_head(bytes: &[u8]) -> Result<Option<Head>, ExchangeFailure> {
 }
 
 /// Where the body is, once it is there as a whole. Bytes beyond it make the connection useless: nobody asked for them.
-fn body(bytes: &mut Vec<u8>, head: Head, ended: bool) -> Result<Option<(Range<usize>, bool)>, ExchangeFailure> {
+fn body(bytes: &mut [u8], head: Head, ended: bool) -> Result<Option<(Range<usize>, bool)>, ExchangeFailure> {
     match head.framing {
         Framing::Length(length) => {
             let end = head.length.saturating_add(length);
-            Ok((bytes.len() >= end).then(|| (head.length..end, head.reusable && bytes.len() == end)))
+            Ok((bytes.len() >= end).then_some((head.length..end, head.reusable && bytes.len() == end)))
         }
-        Framing::UntilClose => Ok(ended.then(|| (head.length..bytes.len(), false))),
+        Framing::UntilClose => Ok(ended.then_some((head.length..bytes.len(), false))),
         Framing::Chunked => unchunk(bytes, head),
     }
 }
 
 /// Puts the chunks together in place, once all of them are there.
-fn unchunk(bytes: &mut Vec<u8>, head: Head) -> Result<Option<(Range<usize>, bool)>, ExchangeFailure> {
+fn unchunk(bytes: &mut [u8], head: Head) -> Result<Option<(Range<usize>, bool)>, ExchangeFailure> {
     let malformed = |reason: &str| ExchangeFailure::new(FailureKind::Malformed, reason);
     let mut chunks: Vec<Range<usize>> = Vec::new();
     let mut at = head.length;

@@ -27,7 +27,7 @@ impl Http2 {
         body: &Bytes,
         buffer: &mut Vec<u8>,
     ) -> Result<u16, ExchangeFailure> {
-        let closed = |error: hyper::Error| ExchangeFailure::new(FailureKind::Closed, error);
+        let closed = |error: hyper::Error| ExchangeFailure::new(FailureKind::Closed, whole(&error));
         let mut sender = self.sender().await?;
         let request = head.clone().map(|()| Full::new(body.clone()));
         let answer = sender.send_request(request).await.map_err(closed)?;
@@ -53,10 +53,18 @@ impl Http2 {
         let stream = self.wire.dialer.dial().await?;
         let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream))
             .await
-            .map_err(|error| ExchangeFailure::new(FailureKind::Malformed, error))?;
+            .map_err(|error| ExchangeFailure::new(FailureKind::Malformed, whole(&error)))?;
         // Its end is seen by the streams; the task ends with the connection or with the runtime.
         drop(tokio::spawn(connection));
         *place = Some(sender.clone());
         Ok(sender)
+    }
+}
+
+/// With what is behind it: hyper itself says no more than "http2 error".
+fn whole(error: &hyper::Error) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
     }
 }

@@ -1,8 +1,9 @@
 //! The load generator against real servers on loopback.
 
-#![expect(clippy::panic, reason = "a step of a test that fails ends the test where it failed")]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a step of a test that fails ends the test where it failed")]
 
 mod measuring;
 mod moto;
 mod pages;
 mod server;
+mod wires;

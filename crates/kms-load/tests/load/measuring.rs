@@ -2,8 +2,9 @@
 
 use crate::server::{Fault, Server};
 use kms_load::{
-    CeilingChoice, Distribution, Endpoint, Event, Exoscale, FailureKind, HttpVersion, KeepAlive, KeysAfterwards, LoadKind,
-    Mix, Operation, Pace, PaceChoice, Report, Secret, Session, Settings, Sweep, Target, Visit, VisitSettings, Wire, run,
+    CeilingChoice, Distribution, Endpoint, Event, Exoscale, FailureKind, HttpVersion, KeepAlive, KeysAfterwards,
+    LoadKind, Mix, Operation, Pace, PaceChoice, Report, Secret, Session, Settings, Sweep, Target, Visit, VisitSettings,
+    Wire, run,
 };
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -143,7 +143,9 @@ fn request(reader: &mut BufReader<&TcpStream>) -> std::io::Result<Option<(String
             None => break,
             Some(("content-length", value)) => length = value.parse().unwrap(),
             Some(("connection", value)) => last = value == "close",
-            Some(("authorization", value)) => signed = value.starts_with("exo2-hmac-sha256 credential=exotest,expires="),
+            Some(("authorization", value)) => {
+                signed = value.starts_with("exo2-hmac-sha256 credential=exotest,expires=");
+            }
             Some(_) => {}
         }
     }
