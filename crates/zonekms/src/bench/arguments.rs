@@ -283,7 +283,7 @@ mod tests {
             (&["--connections", "many"], "must be a whole number from 1 to 100000"),
             (&["--mix", "sign"], "is no operation"),
             (&["--mix", "encrypt,decrypt"], "needs a share"),
-            (&["--rate", "-1"], "--rate"),
+            (&["--rate=-1"], "requests per second"),
             (&["--rate", "0"], "requests per second"),
             (&["--duration", "5"], "must be a whole number and a unit"),
             (&["--target", "http://h"], "exoscale, aws, vault or noop"),

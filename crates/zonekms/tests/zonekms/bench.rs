@@ -19,7 +19,7 @@ fn two_commands_measure_and_clean_up() {
     let directory = scratch.path().join("data");
     let data = directory.to_str().unwrap();
     let mut dev = zonekms(&["dev", "--listen", "127.0.0.1:0", "--zones", "ch-gva-2", "--data-dir", data]);
-    let mut server = Server::start(dev.env("ZONEKMS_LOG", "warn,kms_service::change=info"));
+    let mut server = Server::start(dev.env("ZONEKMS_LOG", "warn,kms_service=info"));
     let secrets = env_file(&directory);
     let env = format!("{data}/dev.env");
     let file = |name: &str| scratch.path().join(name).to_str().unwrap().to_owned();
@@ -57,7 +57,7 @@ fn two_commands_measure_and_clean_up() {
     let (status, log) = server.end();
     assert_eq!(status.code(), Some(0), "{log}");
     let count = |what: &str| log.lines().filter(|line| line.contains(what)).count();
-    assert_eq!((count("change=Created"), count("change=DeletionScheduled")), (3, 3), "{log}");
+    assert_eq!((count("key created"), count("change=DeletionScheduled")), (3, 3), "{log}");
 }
 
 #[test]
