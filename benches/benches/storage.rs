@@ -56,7 +56,7 @@ fn reads(criterion: &mut Criterion) {
     let (store, _directory) = runtime.block_on(store());
     let organisation: OrganisationName = "acme".parse().expect("a name");
     let key = new_key(&organisation, &AtomicU64::new(0));
-    runtime.block_on(store.commit(create(key.clone()))).expect("a new record");
+    let _durable = runtime.block_on(store.commit(create(key.clone()))).expect("a new record");
     criterion.bench_function("read a record", |bencher| {
         bencher.iter(|| runtime.block_on(store.get(&key)).expect("a record that is there"));
     });

@@ -20,7 +20,7 @@ mod servers;
 mod starting;
 
 use goals::{Goal, Row, table};
-use kms_load::{Distribution, LoadKind, Mix, Operation, Pace, ServerProcess, Session, VisitSettings, median};
+use kms_load::{Distribution, LoadKind, Mix, Operation, Pace, ServerProcess, Session, Stop, VisitSettings, median};
 use servers::{Noop, Place, Serve};
 use std::time::{Duration, Instant};
 
@@ -96,6 +96,7 @@ fn visit(pace: Pace, duration: Duration, server: Option<ServerProcess>) -> Visit
         duration,
         grace: Duration::from_secs(2),
         server,
+        stop: Stop::new(),
     }
 }
 

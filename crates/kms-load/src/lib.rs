@@ -26,6 +26,7 @@ mod schedule;
 mod secret;
 mod server_process;
 mod session;
+mod stop;
 mod visit;
 mod worker;
 
@@ -43,10 +44,11 @@ pub use protocol::{
     AwsCredentials, AwsKms, Ciphertext, Exoscale, Fixed, KeyHandle, NewKey, Protocol, UnexpectedAnswer, VaultTransit,
 };
 pub use recorder::FailureCount;
-pub use report::{PointResult, Report, Soak, TargetFacts, median};
+pub use report::{Extent, PointResult, Report, Soak, TargetFacts, median};
 pub use run::{Event, run};
 pub use schedule::Pace;
 pub use secret::Secret;
 pub use server_process::{ServerProcess, Usage};
 pub use session::{LoadKind, OnStep, Session, SessionError};
+pub use stop::Stop;
 pub use visit::{OperationFigures, ServerFigures, Stretch, Visit, VisitSettings};

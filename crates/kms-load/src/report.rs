@@ -23,6 +23,8 @@ const NEAR_CEILING: f64 = 0.7;
 pub struct Report {
     /// The generator's version.
     pub version: &'static str,
+    /// Whether everything was measured.
+    pub extent: Extent,
     /// What it ran on.
     pub machine: Machine,
     /// The command line, without secrets.
@@ -33,6 +35,16 @@ pub struct Report {
     pub settings: Settings,
     /// One for each combination.
     pub results: Vec<PointResult>,
+}
+
+/// How much of a run took place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Extent {
+    /// All of it.
+    Whole,
+    /// It was ended early: visits, or whole combinations, are missing.
+    Interrupted,
 }
 
 /// A server as the report names it.

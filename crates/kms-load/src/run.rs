@@ -4,10 +4,11 @@ use crate::ceiling::ceiling;
 use crate::machine::Machine;
 use crate::operation::Operation;
 use crate::plan::{CeilingChoice, KeysAfterwards, PaceChoice, Point, Settings, Sweep, Target};
-use crate::report::{PointResult, Report, TargetFacts};
+use crate::report::{Extent, PointResult, Report, TargetFacts};
 use crate::schedule::Pace;
 use crate::server_process::ServerProcess;
 use crate::session::{LoadKind, Session, SessionError};
+use crate::stop::Stop;
 use crate::visit::{Stretch, Visit, VisitSettings};
 use fastrand::Rng;
 use std::time::Duration;
@@ -49,7 +50,7 @@ pub enum Event<'a> {
 }
 
 /// Makes all visits. Blocks until everything is done and cleaned up. `command` is for the report and must hold no secret;
-/// keys that are made have names that begin with `name_prefix`.
+/// keys that are made have names that begin with `name_prefix`. `stop` ends it early, in order.
 ///
 /// # Errors
 /// When a target refuses set-up or clean-up, or the machine does not give what measuring needs. Keys that were made until
@@ -60,6 +61,7 @@ pub fn run(
     settings: &Settings,
     command: String,
     name_prefix: &str,
+    stop: &Stop,
     on_event: &mut dyn FnMut(Event<'_>),
 ) -> Result<Report, SessionError> {
     let machine = Machine::this();
@@ -72,14 +74,16 @@ pub fn run(
             (Session::new(label, protocol, wire, keys, name_prefix.to_owned()), server)
         })
         .collect();
-    let measured = measure(&mut sessions, &points, settings, on_event);
+    let measured = measure(&mut sessions, &points, settings, stop, on_event);
     let cleaned = match settings.keys_afterwards {
         KeysAfterwards::Kept => Ok(()),
         KeysAfterwards::Removed => clean_up(&mut sessions, on_event),
     };
     let results = measured?;
     cleaned?;
+    let extent = if stop.is_wished() { Extent::Interrupted } else { Extent::Whole };
     Ok(Report {
+        extent,
         version: env!("CARGO_PKG_VERSION"),
         machine,
         command,
@@ -110,17 +114,21 @@ fn measure(
     sessions: &mut [(Session, Option<ServerProcess>)],
     points: &[Point],
     settings: &Settings,
+    stop: &Stop,
     on_event: &mut dyn FnMut(Event<'_>),
 ) -> Result<Vec<PointResult>, SessionError> {
     let mut results = Vec::with_capacity(points.len());
     for point in points {
+        if stop.is_wished() {
+            return Ok(Vec::new());
+        }
         let (session, server) = &mut sessions[point.target];
         let kind = kind(point, settings);
         let target = session.label().to_owned();
         session
             .prepare(&kind, &mut |what, done, total| on_event(Event::Step { target: &target, what, done, total }))?;
         let what = point.describe(&target);
-        let visit = |pace| visit_settings(point, settings, pace, *server);
+        let visit = |pace| visit_settings(point, settings, pace, *server, stop);
         let ceiling = match settings.ceiling {
             CeilingChoice::Skipped => None,
             // Keys cannot be made without the server.
@@ -154,8 +162,12 @@ fn measure(
             on_event(Event::Begin { number, total: points.len() * settings.repeats, what: &what });
             let mut kind = kind(point, settings);
             kind.seed = random.u64(..);
-            let visit_settings = visit_settings(point, settings, result.pace(), *server);
+            let visit_settings = visit_settings(point, settings, result.pace(), *server, stop);
             let visit = session.visit(&kind, &visit_settings, &mut |second| on_event(Event::Second(second)))?;
+            if stop.is_wished() {
+                results.retain(|result| !result.visits.is_empty());
+                return Ok(results);
+            }
             on_event(Event::End(&visit));
             result.add(visit);
         }
@@ -192,7 +204,13 @@ fn kind(point: &Point, settings: &Settings) -> LoadKind {
     }
 }
 
-fn visit_settings(point: &Point, settings: &Settings, pace: Pace, server: Option<ServerProcess>) -> VisitSettings {
+fn visit_settings(
+    point: &Point,
+    settings: &Settings,
+    pace: Pace,
+    server: Option<ServerProcess>,
+    stop: &Stop,
+) -> VisitSettings {
     VisitSettings {
         connections: point.connections,
         streams: settings.streams,
@@ -203,6 +221,7 @@ fn visit_settings(point: &Point, settings: &Settings, pace: Pace, server: Option
         duration: settings.duration,
         grace: settings.grace,
         server,
+        stop: stop.clone(),
     }
 }
 

@@ -10,6 +10,7 @@ use crate::recorder::{FailureCount, Latencies, SecondSlice, Tally, latencies};
 use crate::requests::Requests;
 use crate::schedule::{Pace, Window};
 use crate::server_process::{ServerProcess, Usage};
+use crate::stop::Stop;
 use crate::worker::{self, Assignment, Check, Shared};
 use arc_swap::ArcSwap;
 use serde::Serialize;
@@ -41,6 +42,8 @@ pub struct VisitSettings {
     pub grace: Duration,
     /// The server's process, if it runs on this machine and is to be watched.
     pub server: Option<ServerProcess>,
+    /// Ends the visit before its time.
+    pub stop: Stop,
 }
 
 /// What a visit found. Failures are never part of latencies or rates.
@@ -140,6 +143,7 @@ pub(crate) fn visit(
         pool: ArcSwap::from_pointee(pool),
         to: Arc::clone(to),
         check,
+        stop: settings.stop.clone(),
         made: Mutex::new(Vec::new()),
     });
     let (sender, receiver) = channel();

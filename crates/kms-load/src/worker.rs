@@ -9,6 +9,7 @@ use crate::protocol::KeyHandle;
 use crate::recorder::{Answered, Recorder, SecondSlice, Tally};
 use crate::requests::{Pool, Ready, Requests, Slot};
 use crate::schedule::{Pace, Schedule, Window};
+use crate::stop::Stop;
 use arc_swap::{ArcSwap, Cache};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
@@ -24,6 +25,9 @@ const CHECK_EVERY: usize = 64;
 /// How long a connection rests after it broke, so that a server that is gone is not hammered.
 const REST: Duration = Duration::from_millis(10);
 
+/// How often a thread that sleeps looks whether it is to end.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
 /// What all threads of a visit share.
 pub(crate) struct Shared {
     pub(crate) clock: Clock,
@@ -36,6 +40,7 @@ pub(crate) struct Shared {
     /// Where the requests go: the server they are made for, or one that answers in its place.
     pub(crate) to: Arc<Wire>,
     pub(crate) check: Check,
+    pub(crate) stop: Stop,
     /// Keys that the load itself has made.
     pub(crate) made: Mutex<Vec<KeyHandle>>,
 }
@@ -116,7 +121,7 @@ async fn drive_all(shared: &Arc<Shared>, assignment: Assignment) -> io::Result<R
     let before = thread_time();
     sleep_until(shared, window.end()).await;
     let busy = thread_time().saturating_sub(before);
-    let grace = tokio::time::sleep(shared.grace);
+    let grace = tokio::time::sleep(if shared.stop.is_wished() { Duration::ZERO } else { shared.grace });
     tokio::pin!(grace);
     loop {
         tokio::select! {
@@ -152,7 +157,7 @@ impl Driver {
         let mut answers = 0_usize;
         loop {
             let from = match &self.pacer {
-                None => Some(clock.now()).filter(|now| *now < shared.window.end()),
+                None => Some(clock.now()).filter(|now| *now < shared.window.end() && !shared.stop.is_wished()),
                 // A timer that fails ends this connection; what it leaves unsent is counted.
                 Some(pacer) => pacer.next_due().await.unwrap_or(None),
             };
@@ -226,8 +231,15 @@ fn judge(request: &Ready, status: u16, body: &[u8], look: bool) -> Result<(), Ex
     Ok(())
 }
 
+/// Sleeps until `moment`, or until the end is wished for.
 async fn sleep_until(shared: &Shared, moment: Moment) {
-    tokio::time::sleep(Duration::from_nanos(moment.since(shared.clock.now()))).await;
+    loop {
+        let left = Duration::from_nanos(moment.since(shared.clock.now()));
+        if left.is_zero() || shared.stop.is_wished() {
+            return;
+        }
+        tokio::time::sleep(left.min(LOOK_EVERY)).await;
+    }
 }
 
 /// Processor time of the calling thread.

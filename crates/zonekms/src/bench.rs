@@ -8,13 +8,15 @@ mod targets;
 pub(crate) use arguments::BenchArguments;
 
 use std::fs;
+use std::io::{self, Write};
 use std::path::Path;
 
 use kms_crypto::{Entropy, OsEntropy};
-use kms_load::{Report, run};
+use kms_load::{Report, Stop, run};
 
 use crate::failure::Failure;
 use crate::root_key::Environment;
+use crate::signals::Signals;
 use crate::{print, process};
 
 use credentials::Credentials;
@@ -33,13 +35,29 @@ pub(crate) fn bench(arguments: &BenchArguments, environment: Environment<'_>) ->
     process::raise_file_limit();
 
     let command: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+    let stop = Stop::new();
+    stop_on_signal(stop.clone())?;
     let mut progress = Progress::new();
     let prefix = format!("bench-{}", hex::encode(name));
-    let report = run(targets, &sweep, &settings, command.join(" "), &prefix, &mut |event| progress.show(&event));
+    let report = run(targets, &sweep, &settings, command.join(" "), &prefix, &stop, &mut |event| progress.show(&event));
     progress.end();
     let report = report.map_err(Failure::run)?;
     write_files(arguments, &report)?;
     print(&report.table())
+}
+
+/// The first SIGINT or SIGTERM ends the run in order, the second one the process.
+fn stop_on_signal(stop: Stop) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::run)?;
+    let mut signals = runtime.block_on(async { Signals::listen() }).map_err(Failure::run)?;
+    let wait = async move {
+        signals.next().await;
+        let _ = writeln!(io::stderr(), "\nending: keys are taken out of use; once more ends at once and leaves them");
+        stop.now();
+        signals.end_at_once_on_the_next();
+        std::future::pending::<()>().await;
+    };
+    std::thread::Builder::new().spawn(move || runtime.block_on(wait)).map(drop).map_err(Failure::run)
 }
 
 fn write_files(arguments: &BenchArguments, report: &Report) -> Result<(), Failure> {

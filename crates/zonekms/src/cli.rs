@@ -47,7 +47,7 @@ pub(crate) enum Command {
         config: ConfigArgument,
     },
     /// Put load on key management services, one or several side by side, and report what they can do.
-    Bench(BenchArguments),
+    Bench(Box<BenchArguments>),
     /// Show what a ciphertext says about itself: key, version, sizes. Needs no key.
     Inspect {
         /// The ciphertext in base64, or - to read it from standard input.

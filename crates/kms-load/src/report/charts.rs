@@ -171,11 +171,11 @@ fn label_without(report: &Report, result: &PointResult, without: Option<Dimensio
     if distinct(report, |result| result.mix.clone()) > 1 {
         parts.push(result.mix.clone());
     }
-    for (dimension, unit) in
-        [(Dimension::Size, "B"), (Dimension::Connections, "connections"), (Dimension::Keys, "keys")]
+    for (dimension, unit) in [(Dimension::Size, "B"), (Dimension::Connections, "connection"), (Dimension::Keys, "key")]
     {
         if Some(dimension) != without && distinct(report, |result| dimension.of(result).to_string()) > 1 {
-            parts.push(format!("{} {unit}", dimension.of(result)));
+            let number = dimension.of(result);
+            parts.push(format!("{number} {unit}{}", if number == 1 || unit == "B" { "" } else { "s" }));
         }
     }
     if distinct(report, |result| result.asked.clone()) > 1 {

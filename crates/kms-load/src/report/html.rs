@@ -25,7 +25,8 @@ pub(super) fn page(report: &Report) -> String {
          <h1>Load on key management services</h1>\n"
     );
     for remark in remarks(report) {
-        let class = if remark.starts_with("FAILED") { " class=\"loud\"" } else { "" };
+        let class =
+            if remark.starts_with("FAILED") || remark.starts_with("INTERRUPTED") { " class=\"loud\"" } else { "" };
         put(&mut html, format_args!("<p{class}>{}</p>\n", escape(&remark)));
     }
     results(&mut html, report);

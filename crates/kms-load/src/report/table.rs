@@ -1,6 +1,6 @@
 //! The results in columns.
 
-use super::{PointResult, Report};
+use super::{Extent, PointResult, Report};
 use std::fmt::Write as _;
 
 /// A header and one row for each combination; then what must not be overlooked.
@@ -81,7 +81,10 @@ fn row(result: &PointResult) -> Vec<String> {
 
 /// What the figures mean only together with.
 pub(super) fn remarks(report: &Report) -> Vec<String> {
-    let mut remarks = Vec::new();
+    let mut remarks = match report.extent {
+        Extent::Whole => Vec::new(),
+        Extent::Interrupted => vec!["INTERRUPTED: not everything was measured.".to_owned()],
+    };
     for result in &report.results {
         let name = format!("{}, {}, {} B, {} connections", result.target, result.mix, result.size, result.connections);
         if result.failed > 0 || result.unanswered > 0 {

@@ -3,8 +3,8 @@
 use crate::server::{Fault, Server};
 use kms_load::{
     CeilingChoice, Distribution, Endpoint, Event, Exoscale, FailureKind, HttpVersion, KeepAlive, KeysAfterwards,
-    LoadKind, Mix, Operation, Pace, PaceChoice, Report, Secret, Session, Settings, Sweep, Target, Visit, VisitSettings,
-    Wire, run,
+    LoadKind, Mix, Operation, Pace, PaceChoice, Report, Secret, Session, Settings, Stop, Sweep, Target, Visit,
+    VisitSettings, Wire, run,
 };
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -37,6 +37,7 @@ fn settings(pace: Pace, connections: usize) -> VisitSettings {
         duration: Duration::from_secs(1),
         grace: Duration::from_secs(2),
         server: None,
+        stop: Stop::new(),
     }
 }
 
@@ -155,7 +156,7 @@ pub(crate) fn measured(servers: &[(&Server, &str)]) -> (Report, Vec<String>) {
         keys_afterwards: KeysAfterwards::Removed,
     };
     let mut begun = Vec::new();
-    let report = run(targets, &sweep, &settings, "bench <&\"".to_owned(), "test", &mut |event| {
+    let report = run(targets, &sweep, &settings, "bench <&\"".to_owned(), "test", &Stop::new(), &mut |event| {
         if let Event::Begin { what, .. } = event {
             begun.push(what.to_owned());
         }

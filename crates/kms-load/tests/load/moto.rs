@@ -2,7 +2,7 @@
 
 use kms_load::{
     AwsCredentials, AwsKms, Distribution, Endpoint, HttpVersion, KeepAlive, LoadKind, Operation, Pace, Secret, Session,
-    VisitSettings, Wire,
+    Stop, VisitSettings, Wire,
 };
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -37,6 +37,7 @@ fn keys_encrypt_decrypt_and_data_keys() {
         duration: Duration::from_secs(2),
         grace: Duration::from_secs(10),
         server: None,
+        stop: Stop::new(),
     };
     let visit = session.visit(&kind, &settings, &mut |_| {}).unwrap();
     assert_eq!((visit.failed, visit.unanswered), (0, 0), "{:?}", visit.failures);

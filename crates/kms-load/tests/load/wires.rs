@@ -8,7 +8,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use kms_load::{
     Distribution, Endpoint, Exoscale, FailureKind, HttpVersion, KeepAlive, LoadKind, Pace, Secret, Session,
-    SessionError, Trust, Visit, VisitSettings, Wire,
+    SessionError, Stop, Trust, Visit, VisitSettings, Wire,
 };
 use std::convert::Infallible;
 use std::io::Write;
@@ -120,6 +120,7 @@ fn visit(session: &mut Session, connections: usize, streams: usize) -> Result<Vi
         duration: Duration::from_secs(1),
         grace: Duration::from_secs(5),
         server: None,
+        stop: Stop::new(),
     };
     session.visit(&kind, &settings, &mut |_| {})
 }

@@ -27,8 +27,8 @@ Environment, or lines of --env-file:
   aws       AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION
   vault     VAULT_TOKEN
 
-Keys are made through each target's own API and taken out of use at the end. A run that is interrupted leaves them: their
-names begin with \"bench-\".";
+Keys are made through each target's own API, with names that begin with \"bench-\", and taken out of use at the end. Ctrl-C
+ends a run early and does that too; a second Ctrl-C leaves them.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]

@@ -30,7 +30,7 @@ impl Progress {
     pub(super) fn show(&mut self, event: &Event<'_>) {
         match event {
             Event::Step { target, what, done, total } => {
-                self.passing(&format!("{target}: {what} {done} of {total}"), true)
+                self.passing(&format!("{target}: {what} {done} of {total}"), true);
             }
             Event::Ceiling { of, per_second: Some(rate) } => {
                 self.lasting(&format!("ceiling of the generator: {rate:.0}/s ({of})"));

@@ -1,9 +1,10 @@
 //! `zonekms bench` against a lab: what two commands show, and what they leave behind.
 
 use std::fs;
-use std::process::Output;
+use std::io::{BufRead, BufReader};
+use std::process::{Output, Stdio};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::dev::env_file;
@@ -52,12 +53,23 @@ fn two_commands_measure_and_clean_up() {
     let output = bench(&env, &given);
     assert!(!output.status.success() && text(&output.stderr).contains("status 404"), "{}", text(&output.stderr));
 
+    // Ctrl-C ends a long run in order.
+    let mut long = zonekms(&["bench", "--env-file", &env, "--mix", "encrypt", "--duration", "10m", "--no-ceiling"]);
+    let mut long = long.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let pid = Pid::from_child(&long);
+    let mut lines = BufReader::new(long.stderr.as_mut().unwrap()).lines();
+    lines.find(|line| line.as_ref().is_ok_and(|line| line.contains("1 of 3: "))).unwrap().unwrap();
+    kill_process(pid, Signal::INT).unwrap();
+    drop(lines);
+    let output = long.wait_with_output().unwrap();
+    assert!(output.status.success() && text(&output.stdout).contains("INTERRUPTED"), "{output:?}");
+
     // Every key that was made is scheduled for deletion.
     server.signal(Signal::TERM);
     let (status, log) = server.end();
     assert_eq!(status.code(), Some(0), "{log}");
     let count = |what: &str| log.lines().filter(|line| line.contains(what)).count();
-    assert_eq!((count("key created"), count("change=DeletionScheduled")), (3, 3), "{log}");
+    assert_eq!((count("key created"), count("change=DeletionScheduled")), (4, 4), "{log}");
 }
 
 #[test]
