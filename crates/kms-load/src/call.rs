@@ -2,10 +2,10 @@
 
 use crate::endpoint::{Endpoint, Scheme};
 use bytes::Bytes;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
-/// A request without its framing.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A request without its framing. Signed, its headers prove who sends it: its `Debug` leaves them out.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Call {
     pub(crate) method: Method,
     /// The whole path with the query, as on the wire.
@@ -75,6 +75,12 @@ impl Call {
             request = request.header(*name, value);
         }
         Ok((request.body(())?, Bytes::copy_from_slice(&self.body)))
+    }
+}
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} with {} bytes", self.method.name(), self.path, self.body.len())
     }
 }
 

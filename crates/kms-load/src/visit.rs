@@ -216,32 +216,31 @@ impl<'a> Collector<'a> {
         let window = self.shared.window;
         let life = self.shared.requests.protocol().signature_life();
         let mut signed_at = self.shared.clock.now();
-        let mut tick = window.measured_from();
-        let mut ticks = 0;
+        // The server is looked at when the measured part begins, after each second, and when it ends.
+        let mut next = Some(window.measured_from());
+        let mut looks = 0;
         loop {
-            let wait = Duration::from_nanos(tick.since(self.shared.clock.now()).min(500_000_000));
-            match slices.recv_timeout(wait) {
+            let until_next = next.map_or(u64::MAX, |next| next.since(self.shared.clock.now()));
+            match slices.recv_timeout(Duration::from_nanos(until_next.min(500_000_000))) {
                 Ok(slice) => self.take(&slice, on_second),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             let now = self.shared.clock.now();
-            while now >= tick && tick <= window.end() {
-                self.sample(ticks);
-                ticks += 1;
-                tick = tick.after(Duration::from_secs(1));
-                if tick > window.end() && self.collected.last.is_none() && now < window.end() {
-                    tick = window.end();
-                }
-            }
-            if tick > window.end() {
-                tick = tick.after(Duration::from_millis(500));
+            while let Some(due) = next.filter(|due| *due <= now) {
+                self.look(looks);
+                looks += 1;
+                next = (due < window.end()).then(|| due.after(Duration::from_secs(1)).min(window.end()));
             }
             if life.is_some_and(|life| now.since(signed_at) > u64::try_from(life.as_nanos()).unwrap_or(u64::MAX) / 2) {
                 let pool = self.shared.requests.pool(self.shared.clock.unix_seconds());
                 self.shared.pool.store(Arc::new(pool));
                 signed_at = self.shared.clock.now();
             }
+        }
+        if next.is_some() {
+            // The threads were done before the last look.
+            self.look(looks);
         }
         while let Some((second, _)) = self.open.first_key_value() {
             let second = *second;
@@ -294,7 +293,7 @@ impl<'a> Collector<'a> {
         self.collected.minutes.push(stretch(index, &latencies, failed, memory));
     }
 
-    fn sample(&mut self, second: usize) {
+    fn look(&mut self, second: usize) {
         let Some(usage) = self.server.and_then(ServerProcess::usage) else { return };
         self.memory.insert(second, usage.resident_bytes);
         if self.collected.first.is_none() {

@@ -5,5 +5,6 @@
 mod measuring;
 mod moto;
 mod pages;
+mod renewing;
 mod server;
 mod wires;

@@ -3,8 +3,8 @@
 use crate::server::{Fault, Server};
 use kms_load::{
     CeilingChoice, Distribution, Endpoint, Event, Exoscale, FailureKind, HttpVersion, KeepAlive, KeysAfterwards,
-    LoadKind, Mix, Operation, Pace, PaceChoice, Report, Secret, Session, Settings, Stop, Sweep, Target, Visit,
-    VisitSettings, Wire, run,
+    LoadKind, Mix, Operation, Pace, PaceChoice, Report, Secret, ServerProcess, Session, Settings, Stop, Sweep, Target,
+    Visit, VisitSettings, Wire, run,
 };
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -89,6 +89,24 @@ fn an_answer_with_the_wrong_content_is_a_failure() {
     let mut session = session(&server, KeepAlive::On);
     let visit = visit(&mut session, &kind("decrypt", 1), &settings(Pace::Closed, 1));
     assert!(visit.failures[&FailureKind::WrongAnswer].count > 0);
+}
+
+/// The server is in this very process.
+#[test]
+fn the_server_s_processor_time_is_that_of_the_measured_part() {
+    let server = Server::start(Fault::None);
+    let mut session = session(&server, KeepAlive::On);
+    for milliseconds in [300, 1_300] {
+        let mut settings = settings(Pace::Closed, 1);
+        settings.duration = Duration::from_millis(milliseconds);
+        settings.server = ServerProcess::new(std::process::id());
+        let figures = visit(&mut session, &kind("encrypt", 1), &settings).server.unwrap();
+        assert!(figures.cpu_us_per_request > 1.0, "{figures:?}");
+        // Other tests run in this process as well, on however many processors there are.
+        let most = std::thread::available_parallelism().unwrap().get() + 1;
+        assert!(figures.cpus_busy > 0.05 && figures.cpus_busy < f64::from(u32::try_from(most).unwrap()), "{figures:?}");
+        assert!(figures.resident_most >= figures.resident_last);
+    }
 }
 
 /// The stall of half a second is charged to all requests that were due in it, not to the one that met it.
