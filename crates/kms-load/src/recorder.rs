@@ -32,6 +32,8 @@ pub(crate) struct Tally {
     pub(crate) latencies: BTreeMap<Operation, Latencies>,
     pub(crate) failures: BTreeMap<FailureKind, FailureCount>,
     pub(crate) unanswered: u64,
+    /// Successes whose answer was there before the end.
+    pub(crate) in_time: u64,
     pub(crate) sent_bytes: u64,
     pub(crate) received_bytes: u64,
 }
@@ -62,6 +64,7 @@ impl Tally {
             own.count += other.count;
         }
         self.unanswered += other.unanswered;
+        self.in_time += other.in_time;
         self.sent_bytes += other.sent_bytes;
         self.received_bytes += other.received_bytes;
     }
@@ -102,6 +105,7 @@ impl Recorder {
         self.tally.sent_bytes += answered.sent as u64;
         self.tally.received_bytes += answered.received as u64;
         if self.turn_to(answered.at) {
+            self.tally.in_time += 1;
             self.slice.latencies.saturating_record(latency_ns);
         }
     }
@@ -187,6 +191,7 @@ mod tests {
         assert_eq!(tally.failures.len(), 1);
         assert_eq!(tally.failures[&FailureKind::Status(429)], FailureCount { count: 1, first: "slow down".to_owned() });
         assert_eq!(tally.latencies[&Operation::Decrypt].len(), 2);
+        assert_eq!(tally.in_time, 100);
         assert_eq!((tally.sent_bytes, tally.received_bytes), (1_010, 2_020));
         let seen: Vec<(usize, u64, u64)> =
             slices.iter().map(|slice| (slice.second, slice.latencies.len(), slice.failed)).collect();

@@ -1,6 +1,7 @@
 //! What a server on this machine uses: processor time and memory, from `/proc`.
 
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,12 +14,21 @@ pub struct ServerProcess {
 }
 
 /// What a process has used up to a moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Usage {
-    /// Processor time of all its threads.
-    pub cpu: Duration,
+    /// Processor time of each thread that is there, in nanoseconds, by its id.
+    threads: BTreeMap<u32, u64>,
     /// Resident memory in bytes.
     pub resident_bytes: u64,
+}
+
+impl Usage {
+    /// Processor time since `earlier`. What a thread that has ended in between used after `earlier` is not in it.
+    #[must_use]
+    pub fn cpu_since(&self, earlier: &Self) -> Duration {
+        let used = |(thread, now): (&u32, &u64)| now.saturating_sub(earlier.threads.get(thread).copied().unwrap_or(0));
+        Duration::from_nanos(self.threads.iter().map(used).sum())
+    }
 }
 
 impl ServerProcess {
@@ -59,28 +69,19 @@ impl ServerProcess {
         let status = fs::read_to_string(self.place("status")).ok()?;
         let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
         let kibibytes: u64 = resident.trim().strip_suffix("kB")?.trim().parse().ok()?;
-        Some(Usage { cpu: self.scheduled().or_else(|| self.ticks())?, resident_bytes: kibibytes * 1_024 })
+        Some(Usage { threads: self.threads()?, resident_bytes: kibibytes * 1_024 })
     }
 
-    /// To the nanosecond, from the scheduler's figures of each thread that is still there.
-    fn scheduled(self) -> Option<Duration> {
-        let tasks = fs::read_dir(self.place("task")).ok()?;
-        let mut sum = 0;
-        for task in tasks {
-            let text = fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
-            sum += text.split_ascii_whitespace().next()?.parse::<u64>().ok()?;
-        }
-        Some(Duration::from_nanos(sum))
-    }
-
-    /// In clock ticks, ended threads included.
-    fn ticks(self) -> Option<Duration> {
-        let stat = fs::read_to_string(self.place("stat")).ok()?;
-        // The name, in parentheses, may hold blanks: fields are counted after it. The first of these is number 3.
-        let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
-        let (user, system): (u64, u64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
-        let per_second = rustix::param::clock_ticks_per_second();
-        Some(Duration::from_micros((user + system).saturating_mul(1_000_000) / per_second.max(1)))
+    /// To the nanosecond, from the scheduler's figures. None if this kernel keeps none.
+    fn threads(self) -> Option<BTreeMap<u32, u64>> {
+        let time = |task: std::io::Result<fs::DirEntry>| {
+            let task = task.ok()?;
+            // A thread may end while the list is read.
+            let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
+            Some((task.file_name().to_str()?.parse().ok()?, text.split_ascii_whitespace().next()?.parse().ok()?))
+        };
+        let threads: BTreeMap<u32, u64> = fs::read_dir(self.place("task")).ok()?.filter_map(time).collect();
+        (!threads.is_empty()).then_some(threads)
     }
 
     fn place(self, name: &str) -> PathBuf {
@@ -98,12 +99,18 @@ mod tests {
         let before = own.usage().unwrap();
         let block = std::hint::black_box(vec![1_u8; 64 << 20]);
         let mut sum = 0_u64;
-        while own.usage().unwrap().cpu < before.cpu + Duration::from_millis(20) {
+        while own.usage().unwrap().cpu_since(&before) < Duration::from_millis(20) {
             sum = block.iter().fold(sum, |sum, byte| std::hint::black_box(sum.wrapping_add(u64::from(*byte))));
         }
         assert!(own.usage().unwrap().resident_bytes > before.resident_bytes + (60 << 20));
-        let (scheduled, ticks) = (own.scheduled().unwrap(), own.ticks().unwrap());
-        assert!(scheduled.abs_diff(ticks) < Duration::from_secs(2), "{scheduled:?} {ticks:?}");
+        assert_eq!(before.cpu_since(&before), Duration::ZERO);
+    }
+
+    #[test]
+    fn threads_come_and_go() {
+        let usage = |threads: &[(u32, u64)]| Usage { threads: threads.iter().copied().collect(), resident_bytes: 0 };
+        let (before, after) = (usage(&[(1, 100), (2, 5_000)]), usage(&[(1, 150), (3, 7)]));
+        assert_eq!(after.cpu_since(&before), Duration::from_nanos(57));
     }
 
     #[test]

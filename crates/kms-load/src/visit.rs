@@ -49,9 +49,9 @@ pub struct VisitSettings {
 /// What a visit found. Failures are never part of latencies or rates.
 #[derive(Clone, Debug, Serialize)]
 pub struct Visit {
-    /// Successes in the measured part.
+    /// Successes: answered in the measured part in a closed loop, due in it in an open one.
     pub answered: u64,
-    /// Successes per second.
+    /// Successes that were answered in the measured part, per second.
     pub per_second: f64,
     /// Failures in the measured part.
     pub failed: u64,
@@ -297,7 +297,7 @@ impl<'a> Collector<'a> {
         let Some(usage) = self.server.and_then(ServerProcess::usage) else { return };
         self.memory.insert(second, usage.resident_bytes);
         if self.collected.first.is_none() {
-            self.collected.first = Some(usage);
+            self.collected.first = Some(usage.clone());
         }
         self.collected.last = Some(usage);
     }
@@ -321,10 +321,10 @@ fn figures(tally: Tally, collected: Collected, busy: Duration, threads: usize, d
     let seconds = duration.as_secs_f64();
     let server = match (collected.first, collected.last) {
         (Some(first), Some(last)) => {
-            let cpu = last.cpu.saturating_sub(first.cpu).as_secs_f64();
+            let cpu = last.cpu_since(&first).as_secs_f64();
             let most = collected.seconds.iter().filter_map(|second| second.resident_bytes).max().unwrap_or(0);
             Some(ServerFigures {
-                cpu_us_per_request: cpu * 1e6 / answered.max(1) as f64,
+                cpu_us_per_request: cpu * 1e6 / tally.in_time.max(1) as f64,
                 cpus_busy: cpu / seconds,
                 resident_first: first.resident_bytes,
                 resident_last: last.resident_bytes,
@@ -335,7 +335,7 @@ fn figures(tally: Tally, collected: Collected, busy: Duration, threads: usize, d
     };
     Visit {
         answered,
-        per_second: answered as f64 / seconds,
+        per_second: tally.in_time as f64 / seconds,
         failed: tally.failures.values().map(|failure| failure.count).sum(),
         unanswered: tally.unanswered,
         failures: tally.failures,

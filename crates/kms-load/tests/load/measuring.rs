@@ -102,8 +102,8 @@ fn the_server_s_processor_time_is_that_of_the_measured_part() {
         settings.server = ServerProcess::new(std::process::id());
         let figures = visit(&mut session, &kind("encrypt", 1), &settings).server.unwrap();
         assert!(figures.cpu_us_per_request > 1.0, "{figures:?}");
-        // Other tests run in this process as well, on however many processors there are.
-        let most = std::thread::available_parallelism().unwrap().get() + 1;
+        // Other tests run in this process as well, on however many processors there are; and looks may come late.
+        let most = 4 * std::thread::available_parallelism().unwrap().get();
         assert!(figures.cpus_busy > 0.05 && figures.cpus_busy < f64::from(u32::try_from(most).unwrap()), "{figures:?}");
         assert!(figures.resident_most >= figures.resident_last);
     }
