@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 use kms_types::{KeyName, ZoneName};
 
 use crate::audit::AuditCommand;
+use crate::bench::BenchArguments;
 
 /// A self-hosted key management service that speaks Exoscale's KMS API.
 #[derive(Debug, Parser)]
@@ -46,6 +47,8 @@ pub(crate) enum Command {
         #[command(flatten)]
         config: ConfigArgument,
     },
+    /// Put load on key management services, one or several side by side, and report what they can do.
+    Bench(Box<BenchArguments>),
     /// Show what a ciphertext says about itself: key, version, sizes. Needs no key.
     Inspect {
         /// The ciphertext in base64, or - to read it from standard input.

@@ -7,6 +7,7 @@ pub mod config;
 
 mod adopt;
 mod audit;
+mod bench;
 mod cli;
 mod control;
 mod dev;
@@ -72,6 +73,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Serve { config } => serve::serve(&config.file, environment),
         Command::CheckConfig { config } => check_config(&config.file, environment),
         Command::AdoptStore { config } => print(&adopt::adopt_store(&config.file, environment)?),
+        Command::Bench(arguments) => bench::bench(&arguments, environment),
         Command::Inspect { ciphertext } => print(&inspect::inspect(&ciphertext, io::stdin().lock())?),
         Command::ZoneIdentity(ZoneIdentityCommand::New { directory, zone }) => {
             let identity = ZoneIdentity::create(&directory, &zone, &OsEntropy).map_err(Failure::run)?;

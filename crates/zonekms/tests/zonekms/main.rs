@@ -3,6 +3,7 @@
 
 mod api;
 mod audit;
+mod bench;
 mod config_files;
 mod control;
 mod dev;
