@@ -13,8 +13,8 @@ use kms_crypto::{Keyring, MacKey, OsEntropy, SecretBytes, ZonePrivateKey};
 use kms_lifecycle::Reach;
 use kms_link::{LinkConfig, LinkLimits, NoFaults, PeerConfig, TlsIdentity, generate_identity};
 use kms_service::{
-    Caller, CreateKey, CredentialConfig, Kms, KmsConfig, Lag, OrganisationConfig, Parts, ReplicationConfig, Running,
-    ServiceClock,
+    Caller, CreateKey, CredentialConfig, KeyringNotStored, KeyringVault, Kms, KmsConfig, Lag, OrganisationConfig,
+    Parts, ReplicationConfig, Running, SHRED_AFTER, ServiceClock,
 };
 use kms_storage::{ManifestKey, SledPaths, SledStore};
 use kms_types::{Description, ZoneName};
@@ -46,6 +46,15 @@ struct Tags(MacKey);
 impl ManifestKey for Tags {
     fn tag(&self, parts: &[&[u8]]) -> [u8; 32] {
         self.0.tag(parts)
+    }
+}
+
+/// The keyring ends with the bench, which deletes no keys.
+struct NotKept;
+
+impl KeyringVault for NotKept {
+    fn store(&self, _: &Keyring) -> Result<(), KeyringNotStored> {
+        Err(KeyringNotStored::new("a bench keeps no keyring"))
     }
 }
 
@@ -133,6 +142,8 @@ async fn zone(number: usize, private_keys: &[ZonePrivateKey]) -> Zone {
     let parts = Parts {
         store: Arc::new(store),
         keyring,
+        keyring_vault: Arc::new(NotKept),
+        shred_after: SHRED_AFTER,
         entropy: Arc::new(OsEntropy),
         clock: Arc::new(ServiceClock::system()),
     };

@@ -15,14 +15,14 @@
 use kms_crypto::{EncryptionContext, Keyring, MacKey, OsEntropy, RootKey, SecretBytes};
 use kms_lifecycle::Reach;
 use kms_service::{
-    Caller, CreateKey, CredentialConfig, Kms, KmsConfig, OrganisationConfig, Parts, Running, ServiceClock,
-    SystemTimeSource, TimeSource,
+    Caller, CreateKey, CredentialConfig, KeyringNotStored, KeyringVault, Kms, KmsConfig, OrganisationConfig, Parts,
+    Running, SHRED_AFTER, ServiceClock, SystemTimeSource, TimeSource,
 };
 use kms_storage::{ManifestKey, SledPaths, SledStore};
 use kms_types::{Description, KeyId};
 use std::fs;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -183,6 +183,8 @@ async fn open(directory: &Path) -> Zone {
     let parts = Parts {
         store: Arc::new(store),
         keyring,
+        keyring_vault: Arc::new(File(directory.join("keyring"))),
+        shred_after: SHRED_AFTER,
         entropy: Arc::new(OsEntropy),
         clock: Arc::new(ServiceClock::system()),
     };
@@ -192,9 +194,24 @@ async fn open(directory: &Path) -> Zone {
     Zone { kms, running, caller }
 }
 
-/// The keyring in that file, which a root key known to everybody wraps: this is no place for real keys.
+/// The file that a keyring is kept in.
+struct File(PathBuf);
+
+impl KeyringVault for File {
+    fn store(&self, keyring: &Keyring) -> Result<(), KeyringNotStored> {
+        let wrapped = keyring.wrap(&root(), &OsEntropy).unwrap();
+        fs::write(&self.0, wrapped).map_err(|cause| KeyringNotStored::new(cause.to_string()))
+    }
+}
+
+/// A root key known to everybody: this is no place for real keys.
+fn root() -> RootKey {
+    RootKey::from_bytes(&std::array::from_fn::<u8, 32, _>(|place| u8::try_from(place).unwrap())).unwrap()
+}
+
+/// The keyring in that file.
 fn keyring(path: &Path) -> Keyring {
-    let root = RootKey::from_bytes(&std::array::from_fn::<u8, 32, _>(|place| u8::try_from(place).unwrap())).unwrap();
+    let root = root();
     match fs::read(path) {
         Ok(bytes) => Keyring::unwrap(&root, &bytes).unwrap(),
         Err(_) => {

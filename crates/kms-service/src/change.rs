@@ -129,10 +129,11 @@ impl Zone {
         fence: Option<&Fence>,
     ) -> Result<Attempt, KmsError> {
         let version = current.record().next().ok_or(KmsError::Rejected(Rejection::Exhausted))?;
-        let record = self.records.seal_key(&key, &material, version)?;
+        let sealing = self.records.sealing().await;
+        let record = sealing.seal_key(&key, &material, version)?;
         let place = RecordKey::key(key.organisation(), key.id());
         let commit = Commit { writes: vec![Write::live(place, current.record(), record)], fence: fence.cloned() };
-        match self.store.commit(commit).await {
+        match sealing.commit(self.store.as_ref(), commit).await {
             Ok(durable) => {
                 let snapshot = Snapshot::new(key, material, version);
                 let key = snapshot.to_key();
@@ -164,16 +165,17 @@ impl Zone {
         fence: Option<&Fence>,
     ) -> Result<Attempt, KmsError> {
         let version = current.record().next().ok_or(KmsError::Rejected(Rejection::Exhausted))?;
-        let record = self.records.seal_tombstone(tombstone, version)?;
+        let place = RecordKey::key(&tombstone.organisation, tombstone.id);
+        self.make_shreddable(&place).await?;
         let name_place = RecordKey::name(&tombstone.organisation, &tombstone.name);
         let name_found = self.store.get(&name_place).await.map_err(unreadable)?.version;
-        let writes = vec![
-            Write::live(RecordKey::key(&tombstone.organisation, tombstone.id), current.record(), record),
-            Write::tombstone(name_place, name_found),
-        ];
-        match self.store.commit(Commit { writes, fence: fence.cloned() }).await {
+        let sealing = self.records.sealing().await;
+        let record = sealing.seal_tombstone(tombstone, version)?;
+        let writes = vec![Write::live(place, current.record(), record), Write::tombstone(name_place, name_found)];
+        match sealing.commit(self.store.as_ref(), Commit { writes, fence: fence.cloned() }).await {
             Ok(durable) => {
                 self.directory.bury(cell, Deleted::from(tombstone), &durable);
+                self.shredder.note_deletion(self.clock.now());
                 self.announce_tombstone(tombstone.id, tombstone.revision, &tombstone.replicas);
                 tracing::info!(key = %tombstone.id, organisation = %tombstone.organisation, "key deleted for good");
                 Ok(Attempt::Done(current.to_key()))

@@ -69,8 +69,7 @@ impl Zone {
         let material: Box<[Arc<KeyMaterial>]> = Box::new([Arc::new(KeyMaterial::generate(self.entropy.as_ref())?)]);
 
         let key_version = RecordVersion::NEVER.next().ok_or(KmsError::ReadOnly)?;
-        let key_record = self.records.seal_key(&key, &material, key_version)?;
-        match self.commit_new(&key, key_record).await {
+        match self.commit_new(&key, &material, key_version).await {
             Ok(durable) => {
                 let snapshot = Snapshot::new(key, material, key_version);
                 let key = snapshot.to_key();
@@ -90,19 +89,26 @@ impl Zone {
     }
 
     /// Stores a new key's record, and the record that gives it its name.
-    async fn commit_new(&self, key: &Key, record: Vec<u8>) -> Result<Durable, NotMade> {
+    async fn commit_new(
+        &self,
+        key: &Key,
+        material: &[Arc<KeyMaterial>],
+        version: RecordVersion,
+    ) -> Result<Durable, NotMade> {
         let place = RecordKey::key(key.organisation(), key.id());
         let name_place = RecordKey::name(key.organisation(), key.name());
         // Few names were borne by another key before: only where the store says so is it asked.
         let mut name_found = RecordVersion::NEVER;
         loop {
             let name_version = name_found.next().ok_or(NotMade::Refused(KmsError::ReadOnly))?;
-            let name = self.records.seal_name(key.organisation(), key.name(), key.id(), name_version);
+            let sealing = self.records.sealing().await;
+            let record = sealing.seal_key(key, material, version).map_err(NotMade::Refused)?;
+            let name = sealing.seal_name(key.organisation(), key.name(), key.id(), name_version);
             let commit = Commit::new(vec![
-                Write::live(place.clone(), RecordVersion::NEVER, record.clone()),
+                Write::live(place.clone(), RecordVersion::NEVER, record),
                 Write::live(name_place.clone(), name_found, name.map_err(NotMade::Refused)?),
             ]);
-            match self.store.commit(commit).await {
+            match sealing.commit(self.store.as_ref(), commit).await {
                 Ok(durable) => return Ok(durable),
                 Err(CommitError::Conflict { key, .. }) if key == name_place && name_found == RecordVersion::NEVER => {
                     let found =

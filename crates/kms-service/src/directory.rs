@@ -161,7 +161,12 @@ impl Directory {
 
     /// Waits until nobody else changes the key of `cell`.
     pub(crate) async fn turn(&self, cell: &KeyCell) -> Turn<'_> {
-        self.turns.take(cell.id()).await
+        self.turn_of(cell.id()).await
+    }
+
+    /// Waits until nobody else changes the key `id`.
+    pub(crate) async fn turn_of(&self, id: KeyId) -> Turn<'_> {
+        self.turns.take(id).await
     }
 
     /// All keys that are there, in no order.

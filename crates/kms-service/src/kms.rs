@@ -18,6 +18,7 @@ use crate::directory::Directory;
 use crate::error::KmsError;
 use crate::records::Records;
 use crate::replication::Replication;
+use crate::shredding::Shredder;
 
 /// The key management service of one zone. A cheap handle: clones share everything.
 #[derive(Clone)]
@@ -58,6 +59,8 @@ pub(crate) struct Zone {
     pub(crate) replication: Option<Replication>,
     /// Proof of being the one scheduler of this store.
     pub(crate) fence: Fence,
+    /// Makes the material of deleted keys unrecoverable.
+    pub(crate) shredder: Shredder,
     /// Held while due work is done, so that one pass is over before the next begins.
     pub(crate) due_pass: Mutex<()>,
     /// Something fell due earlier than was known, or time moved.

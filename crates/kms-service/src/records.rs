@@ -1,6 +1,6 @@
 //! Between live keys and sealed records: the one place where material leaves its snapshot, for its record only.
 
-use kms_crypto::{CheckValue, Entropy, KeyMaterial, Keyring, RecordError};
+use kms_crypto::{CheckValue, KeyMaterial, RecordError};
 use kms_lifecycle::{
     InconsistentKey, Key, KeyParts, Kind, Made, ManualCount, OriginState, Place, Rejection, RevisionStamp, Rotation,
     Schedule, Status, Tombstone, Usage, VersionInfo,
@@ -15,6 +15,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
+use crate::epochs::{Epochs, Sealing};
 use crate::error::KmsError;
 use crate::shared_names::SharedNames;
 use crate::snapshot::Snapshot;
@@ -22,8 +23,7 @@ use crate::snapshot::Snapshot;
 /// Seals and opens the records of one store.
 #[derive(Clone)]
 pub(crate) struct Records {
-    keyring: Arc<Keyring>,
-    entropy: Arc<dyn Entropy>,
+    epochs: Arc<Epochs>,
     names: Arc<SharedNames>,
 }
 
@@ -73,11 +73,7 @@ impl Unusable {
     }
 }
 
-impl Records {
-    pub(crate) fn new(keyring: Arc<Keyring>, entropy: Arc<dyn Entropy>) -> Self {
-        Self { keyring, entropy, names: Arc::default() }
-    }
-
+impl Sealing {
     /// The sealed record of `key` with `material`, oldest first, as version `version` of its place.
     pub(crate) fn seal_key(
         &self,
@@ -111,9 +107,21 @@ impl Records {
         let plain = encoded(record::encode_name(NameRecord { key_id }))?;
         self.seal(&RecordKey::name(organisation, name), version, &plain)
     }
+}
 
-    fn seal(&self, place: &RecordKey, version: RecordVersion, plain: &[u8]) -> Result<Vec<u8>, KmsError> {
-        Ok(self.keyring.seal_record(place.as_str(), version.get(), plain, self.entropy.as_ref())?)
+impl Records {
+    pub(crate) fn new(epochs: Epochs) -> Self {
+        Self { epochs: Arc::new(epochs), names: Arc::default() }
+    }
+
+    /// What the records are sealed under.
+    pub(crate) fn epochs(&self) -> &Epochs {
+        &self.epochs
+    }
+
+    /// To seal records with, and to commit them.
+    pub(crate) async fn sealing(&self) -> Sealing {
+        self.epochs.sealing().await
     }
 
     /// Opens the record found at `place`, which is a key's, and verifies every check value in it.
@@ -123,7 +131,7 @@ impl Records {
         version: RecordVersion,
         sealed: &[u8],
     ) -> Result<Opened, Unusable> {
-        let plain = self.keyring.open_record(place.as_str(), version.get(), sealed)?;
+        let plain = self.epochs.open(place, version, sealed)?;
         let is_home = |key_id, owner: &OrganisationName| match place.kind() {
             RecordKind::Key { organisation, id } => *id == key_id && organisation == owner,
             RecordKind::Name { .. } => false,

@@ -6,6 +6,7 @@ use kms_storage::{Role, Store, StoreError};
 use kms_types::{Description, KeyName, OrganisationName, ZoneName};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{Mutex, Notify};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -15,11 +16,13 @@ use crate::caller::{CredentialConfig, Credentials};
 use crate::clock::ServiceClock;
 use crate::create::CreateKey;
 use crate::directory::Directory;
+use crate::epochs::{Epochs, KeyringVault};
 use crate::error::{KmsError, StartError};
 use crate::kms::{Kms, Zone};
 use crate::load::Loading;
 use crate::records::Records;
 use crate::replication::{Replication, ReplicationConfig};
+use crate::shredding::Shredder;
 
 /// What one zone serves, and to whom.
 pub struct KmsConfig {
@@ -51,6 +54,10 @@ pub struct Parts {
     pub store: Arc<dyn Store>,
     /// What they are sealed with.
     pub keyring: Keyring,
+    /// Where that is kept.
+    pub keyring_vault: Arc<dyn KeyringVault>,
+    /// How long after the first of several final deletions their material is shredded; see [`SHRED_AFTER`](crate::SHRED_AFTER).
+    pub shred_after: Duration,
     /// Where randomness comes from.
     pub entropy: Arc<dyn Entropy>,
     /// Where time comes from.
@@ -62,6 +69,7 @@ pub struct Running {
     zone: Arc<Zone>,
     scheduler: JoinHandle<()>,
     replication: JoinHandle<()>,
+    shredding: JoinHandle<()>,
 }
 
 impl Kms {
@@ -73,8 +81,8 @@ impl Kms {
     ///
     /// [`StartError`], whose message says what to do. Nothing is left running.
     pub async fn start(config: KmsConfig, parts: Parts) -> Result<(Self, Running), StartError> {
-        let Parts { store, keyring, entropy, clock } = parts;
-        let records = Records::new(Arc::new(keyring), Arc::clone(&entropy));
+        let Parts { store, keyring, keyring_vault, shred_after, entropy, clock } = parts;
+        let records = Records::new(Epochs::new(keyring, keyring_vault, Arc::clone(&entropy)));
         let directory = Arc::new(Directory::default());
         let default_keys = default_keys(&config.organisations);
         let loading =
@@ -99,6 +107,7 @@ impl Kms {
             clock,
             replication: config.replication.map(Replication::new),
             fence,
+            shredder: Shredder::new(shred_after),
             due_pass: Mutex::new(()),
             due_changed: Notify::new(),
             tasks: TaskTracker::new(),
@@ -111,7 +120,8 @@ impl Kms {
         kms.run_due_work().await;
         let scheduler = tokio::spawn(Arc::clone(kms.zone()).schedule());
         let replication = tokio::spawn(Arc::clone(kms.zone()).drive_replication());
-        let running = Running { zone: Arc::clone(kms.zone()), scheduler, replication };
+        let shredding = tokio::spawn(Arc::clone(kms.zone()).drive_shredding());
+        let running = Running { zone: Arc::clone(kms.zone()), scheduler, replication, shredding };
         Ok((kms, running))
     }
 
@@ -147,6 +157,9 @@ impl Running {
         }
         if let Err(fault) = self.replication.await {
             tracing::error!(%fault, "the replication ended in a panic");
+        }
+        if let Err(fault) = self.shredding.await {
+            tracing::error!(%fault, "the shredding ended in a panic");
         }
         self.zone.tasks.close();
         self.zone.tasks.wait().await;

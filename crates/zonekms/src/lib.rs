@@ -13,6 +13,7 @@ mod failure;
 mod file_lock;
 mod inspect;
 mod keyring_file;
+mod keyring_vault;
 mod logging;
 mod metrics;
 mod operations;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use kms_crypto::{Entropy, Keyring, OsEntropy, RootKey};
 use kms_http::{FrontDoor, Handshake, OperationFaults, ZoneEntry};
 use kms_link::{FrameFaults, LinkConfig};
-use kms_service::{Kms, KmsConfig, OrganisationConfig, Parts, ReplicationConfig, Running, ServiceClock};
+use kms_service::{Kms, KmsConfig, OrganisationConfig, Parts, ReplicationConfig, Running, SHRED_AFTER, ServiceClock};
 use kms_storage::{ManifestKey, SledPaths, SledStore};
 use kms_types::ZoneName;
 use tokio::net::TcpListener;
@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Limits, Replication, StoreLocation, Transport};
 use crate::failure::Failure;
 use crate::keyring_file::{OpenKeyring, ZoneLock};
+use crate::keyring_vault::KeyringFile;
 
 /// What one zone is made of.
 pub(crate) struct ZonePlan<'a> {
@@ -185,9 +186,11 @@ async fn start_service(
         keys_per_organisation: plan.limits.keys_per_organisation,
         replication,
     };
-    Kms::start(config, Parts { store: Arc::new(store), keyring, entropy, clock: plan.clock })
-        .await
-        .map_err(|error| failure(&error))
+    let root_key = RootKey::from_bytes(plan.root_key.expose()).map_err(|error| failure(&error))?;
+    let keyring_vault = Arc::new(KeyringFile::new(&plan.location.keyring, root_key));
+    let parts =
+        Parts { store: Arc::new(store), keyring, keyring_vault, shred_after: SHRED_AFTER, entropy, clock: plan.clock };
+    Kms::start(config, parts).await.map_err(|error| failure(&error))
 }
 
 fn zone_failure(zone: &ZoneName, error: &dyn Display) -> Failure {

@@ -114,13 +114,14 @@ impl Zone {
         }
         let name_version = named.version.next().ok_or_else(|| failed("the name has no further version"))?;
         let version = RecordVersion::NEVER.next().ok_or_else(|| failed("the key has no further version"))?;
-        let record = self.records.seal_key(&key, material, version).map_err(failed)?;
-        let name = self.records.seal_name(organisation, key.name(), key.id(), name_version).map_err(failed)?;
+        let sealing = self.records.sealing().await;
+        let record = sealing.seal_key(&key, material, version).map_err(failed)?;
+        let name = sealing.seal_name(organisation, key.name(), key.id(), name_version).map_err(failed)?;
         let writes = vec![
             Write::live(place.clone(), RecordVersion::NEVER, record),
             Write::live(name_place, named.version, name),
         ];
-        match self.store.commit(Commit::new(writes)).await {
+        match sealing.commit(self.store.as_ref(), Commit::new(writes)).await {
             Ok(durable) => {
                 let snapshot = Snapshot::new(key, material.clone(), version);
                 tell(snapshot.key(), "replica of another zone's key made");
@@ -187,8 +188,9 @@ impl Zone {
             return Ok(Next::Again);
         }
         let version = stored.version.next().ok_or_else(|| failed("the key has no further version"))?;
-        let record = self.records.seal_tombstone(tombstone, version).map_err(failed)?;
-        match self.store.commit(Commit::new(vec![Write::live(place, stored.version, record)])).await {
+        let sealing = self.records.sealing().await;
+        let record = sealing.seal_tombstone(tombstone, version).map_err(failed)?;
+        match sealing.commit(self.store.as_ref(), Commit::new(vec![Write::live(place, stored.version, record)])).await {
             Ok(durable) => {
                 self.directory.note_tombstone(tombstone.id, Deleted::from(tombstone), &durable);
                 Ok(Next::Done)
