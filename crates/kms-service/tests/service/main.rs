@@ -11,5 +11,6 @@ mod lookup_model;
 mod races;
 mod records;
 mod refusals;
+mod shredding;
 mod zone;
 mod zones;
