@@ -40,3 +40,31 @@ impl Keyring {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entropy::OsEntropy;
+    use crate::record::RecordError;
+
+    #[test]
+    fn a_successor_opens_what_came_before_and_the_old_one_stays_as_it_is() {
+        let first = Keyring::generate(&OsEntropy).unwrap();
+        let one = first.current_epoch();
+        let sealed = first.seal_record("place", 1, b"plain", &OsEntropy).unwrap();
+        let second = first.with_new_epoch(&OsEntropy).unwrap();
+        assert!(second.epochs().eq([one, second.current_epoch()]) && first.epochs().eq([one]));
+        assert_eq!(second.store_id(), first.store_id());
+        assert_eq!(second.manifest_key().tag(&[b"x"]), first.manifest_key().tag(&[b"x"]));
+        assert_eq!(second.open_record("place", 1, &sealed).unwrap().expose(), b"plain");
+
+        let moved = second.seal_record("place", 2, b"plain", &OsEntropy).unwrap();
+        assert_eq!(first.open_record("place", 2, &moved).err(), Some(RecordError::UnknownEpoch(second.current_epoch())));
+        let third = second.without_epoch(one).unwrap();
+        assert_eq!(third.open_record("place", 2, &moved).unwrap().expose(), b"plain");
+        assert_eq!(third.open_record("place", 1, &sealed).err(), Some(RecordError::UnknownEpoch(one)));
+        assert_eq!(second.open_record("place", 1, &sealed).unwrap().expose(), b"plain");
+        assert_eq!(third.without_epoch(third.current_epoch()).err(), Some(RetireError::Current(third.current_epoch())));
+        assert_eq!(third.without_epoch(one).err(), Some(RetireError::Unknown(one)));
+    }
+}
