@@ -59,7 +59,10 @@ mod tests {
         assert_eq!(second.open_record("place", 1, &sealed).unwrap().expose(), b"plain");
 
         let moved = second.seal_record("place", 2, b"plain", &OsEntropy).unwrap();
-        assert_eq!(first.open_record("place", 2, &moved).err(), Some(RecordError::UnknownEpoch(second.current_epoch())));
+        assert_eq!(
+            first.open_record("place", 2, &moved).err(),
+            Some(RecordError::UnknownEpoch(second.current_epoch()))
+        );
         let third = second.without_epoch(one).unwrap();
         assert_eq!(third.open_record("place", 2, &moved).unwrap().expose(), b"plain");
         assert_eq!(third.open_record("place", 1, &sealed).err(), Some(RecordError::UnknownEpoch(one)));
