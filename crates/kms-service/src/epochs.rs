@@ -5,13 +5,11 @@
 //! the gate from its making until its commit is answered.
 
 use arc_swap::ArcSwap;
-use kms_crypto::{Entropy, EpochId, Keyring, RecordError, SecretBytes};
+use kms_crypto::{Entropy, EntropyError, EpochId, Keyring, RecordError, SecretBytes};
 use kms_storage::{Commit, CommitError, Durable, RecordKey, RecordVersion, Store};
 use std::sync::Arc;
 use tokio::sync::{Mutex, OwnedRwLockReadGuard, RwLock};
 use tokio::task::spawn_blocking;
-
-use crate::error::KmsError;
 
 /// Where the keyring is kept between runs.
 pub trait KeyringVault: Send + Sync {
@@ -138,8 +136,13 @@ impl Epochs {
 
 impl Sealing {
     /// The sealed record of `plain` as version `version` of `place`.
-    pub(crate) fn seal(&self, place: &RecordKey, version: RecordVersion, plain: &[u8]) -> Result<Vec<u8>, KmsError> {
-        Ok(self.keyring.seal_record(place.as_str(), version.get(), plain, self.entropy.as_ref())?)
+    pub(crate) fn seal(
+        &self,
+        place: &RecordKey,
+        version: RecordVersion,
+        plain: &[u8],
+    ) -> Result<Vec<u8>, EntropyError> {
+        self.keyring.seal_record(place.as_str(), version.get(), plain, self.entropy.as_ref())
     }
 
     /// Commits what was sealed with this.

@@ -83,7 +83,7 @@ impl Sealing {
     ) -> Result<Vec<u8>, KmsError> {
         let secrets: Vec<&[u8; 32]> = material.iter().map(|one| one.expose_secret()).collect();
         let plain = encoded(record::encode_key(&to_record(key.to_parts(), material), &secrets))?;
-        self.seal(&RecordKey::key(key.organisation(), key.id()), version, &plain)
+        Ok(self.seal(&RecordKey::key(key.organisation(), key.id()), version, &plain)?)
     }
 
     /// The sealed record that takes the place of a deleted key.
@@ -93,7 +93,7 @@ impl Sealing {
         version: RecordVersion,
     ) -> Result<Vec<u8>, KmsError> {
         let plain = encoded(record::encode_tombstone(tombstone))?;
-        self.seal(&RecordKey::key(&tombstone.organisation, tombstone.id), version, &plain)
+        Ok(self.seal(&RecordKey::key(&tombstone.organisation, tombstone.id), version, &plain)?)
     }
 
     /// The sealed record that says which key has a name.
@@ -105,7 +105,7 @@ impl Sealing {
         version: RecordVersion,
     ) -> Result<Vec<u8>, KmsError> {
         let plain = encoded(record::encode_name(NameRecord { key_id }))?;
-        self.seal(&RecordKey::name(organisation, name), version, &plain)
+        Ok(self.seal(&RecordKey::name(organisation, name), version, &plain)?)
     }
 }
 

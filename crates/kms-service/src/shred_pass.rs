@@ -180,10 +180,7 @@ impl Zone {
             let exhausted = || ShredError::Store(format!("record {place} has no further version"));
             let version = stored.version.next().ok_or_else(exhausted)?;
             let sealing = self.records.sealing().await;
-            let record = sealing.seal(place, version, plain.expose()).map_err(|cause| match cause {
-                KmsError::NoEntropy => ShredError::NoEntropy,
-                other => ShredError::Store(other.to_string()),
-            })?;
+            let record = sealing.seal(place, version, plain.expose())?;
             let commit = Commit::new(vec![Write::live(place.clone(), stored.version, record)]);
             match sealing.commit(self.store.as_ref(), commit.fenced(self.fence.clone())).await {
                 Ok(durable) => {
