@@ -5,10 +5,12 @@
 //!     cargo run --release -p kms-service --example many_keys -- encrypt DIR
 //!     cargo run --release -p kms-service --example many_keys -- create  DIR CLIENTS KEYS
 //!     cargo run --release -p kms-service --example many_keys -- appends DIR APPENDS
+//!     cargo run --release -p kms-service --example many_keys -- shred   DIR
 //!
 //! `fill` makes keys in a new or known directory; `start` opens it, with every check value verified, and tells how long that
 //! took and how much memory is resident; `encrypt` compares one hot key with all keys chosen uniformly; `create` makes keys by
-//! so many clients at once, and `appends` is its measure: one writer's durable appends of a record's size on the same disk.
+//! so many clients at once, and `appends` is its measure: one writer's durable appends of a record's size on the same disk;
+//! `shred` brings all records under a new epoch.
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, clippy::panic, reason = "a measurement ends where a step fails")]
 
@@ -57,6 +59,7 @@ fn main() {
         ["create", directory, clients, keys] => {
             runtime.block_on(create(directory.as_ref(), clients.parse().unwrap(), keys.parse().unwrap()));
         }
+        ["shred", directory] => runtime.block_on(shred(directory.as_ref())),
         ["appends", directory, appends] => append(directory.as_ref(), appends.parse().unwrap()),
         _ => panic!("see the head of this file for what to ask for"),
     }
@@ -118,6 +121,20 @@ async fn create(directory: &Path, clients: u32, keys: u32) {
     let zone = open(directory).await;
     let (time, ()) = timed(make_keys(&zone, clients, keys)).await;
     println!("{clients} clients: {:.0} durable creations a second", f64::from(keys) / time.as_secs_f64());
+    zone.running.stop().await.unwrap();
+}
+
+async fn shred(directory: &Path) {
+    let zone = open(directory).await;
+    let before = resident();
+    let (time, report) = timed(zone.kms.shred_now()).await;
+    let resealed = report.unwrap().resealed;
+    let rate = resealed as f64 / time.as_secs_f64();
+    let (before, after) = (before >> 10, resident() >> 10);
+    println!(
+        "{resealed} records sealed anew in {:.1} s, {rate:.0}/s; {before} KiB resident before, {after} after",
+        time.as_secs_f64()
+    );
     zone.running.stop().await.unwrap();
 }
 

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, Notify};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -89,6 +89,8 @@ impl Kms {
             Loading { records: &records, directory: &directory, default_keys: &default_keys, zone: &config.zone };
         let latest = loading.load(store.as_ref()).await?;
         store.started();
+        // What the start needed for a while is more than what stays; nobody waits for its return.
+        let _at_leisure = spawn_blocking(kms_heap::give_back);
         clock.not_before(latest);
 
         let fence = store.acquire(Role::Scheduler).await?;
