@@ -8,7 +8,8 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use kms_crypto::{Keyring, MacKey, OsEntropy, RootKey, SecretBytes};
 use kms_lifecycle::Reach;
 use kms_service::{
-    CreateKey, CredentialConfig, Kms, KmsConfig, NoAuditLog, OrganisationConfig, Parts, Running, ServiceClock,
+    CreateKey, CredentialConfig, Kms, KmsConfig, NoAuditLog, NoKeyringVault, OrganisationConfig, Parts, Running,
+    SHRED_AFTER, ServiceClock,
 };
 use kms_storage::{ManifestKey, SledPaths, SledStore};
 use kms_types::Description;
@@ -82,6 +83,8 @@ async fn start(directory: &Path, root: &RootKey, sealed: &[u8]) -> (Kms, Running
         entropy: Arc::new(OsEntropy),
         clock: Arc::new(ServiceClock::system()),
         audit: Arc::new(NoAuditLog),
+        keyring_vault: Arc::new(NoKeyringVault),
+        shred_after: SHRED_AFTER,
     };
     let started = Kms::start(config, parts).await.map_err(|cause| cause.to_string());
     started.expect("an intact store")

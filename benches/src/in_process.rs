@@ -10,7 +10,8 @@ use http_body_util::Full;
 use kms_crypto::{Keyring, OsEntropy, SecretBytes};
 use kms_http::{FrontDoor, RequestLimits};
 use kms_service::{
-    CredentialConfig, Kms, KmsConfig, NoAuditLog, OrganisationConfig, Parts, Running, ServiceClock, TimeSource,
+    CredentialConfig, Kms, KmsConfig, NoAuditLog, NoKeyringVault, OrganisationConfig, Parts, Running, SHRED_AFTER,
+    ServiceClock, TimeSource,
 };
 use kms_storage::MemoryStore;
 use kms_types::Timestamp;
@@ -64,6 +65,8 @@ pub async fn front_door() -> Result<(FrontDoor, Running)> {
         entropy: Arc::new(OsEntropy),
         clock: Arc::new(ServiceClock::new(Box::new(NoClock))),
         audit: Arc::new(NoAuditLog),
+        keyring_vault: Arc::new(NoKeyringVault),
+        shred_after: SHRED_AFTER,
     };
     let (kms, running) = Kms::start(config, parts).await.map_err(Error::other)?;
     Ok((FrontDoor::new(kms, Arc::new([]), RequestLimits::default(), Arc::new(|| NOW)), running))

@@ -151,7 +151,7 @@ impl Key {
                 key.rotation = *rotation;
             }
             Effect::EnableRotation { rotation } | Effect::DisableRotation { rotation } => key.rotation = *rotation,
-            Effect::Replicate { replicas } => key.place = Place::Origin { replicas: replicas.clone() },
+            Effect::Replicate { replicas } => key.place = Place::Origin { replicas: replicas.clone().into() },
         }
         Ok(key)
     }

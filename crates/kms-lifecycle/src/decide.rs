@@ -10,6 +10,7 @@ use crate::rotation::Schedule;
 use crate::status::Status;
 use crate::versions::Made;
 use kms_types::{DeletionDelay, RotationPeriod, Timestamp, ZoneName};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// What a command that is allowed does.
@@ -140,7 +141,7 @@ fn replicate(key: &Key, target: &ZoneName) -> Result<Effect, Rejection> {
     if *target == key.origin_zone {
         return Err(Rejection::InvalidTargetZone);
     }
-    let mut replicas = replicas.clone();
+    let mut replicas = BTreeSet::clone(replicas);
     if !replicas.insert(target.clone()) {
         return Err(Rejection::AlreadyReplicated);
     }

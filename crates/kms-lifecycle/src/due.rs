@@ -96,7 +96,7 @@ pub fn decide_due(key: &Key, now: Timestamp) -> Option<DueWork> {
                 deleted_at: due_at,
                 revision: RevisionStamp { seq: key.revision.seq.next()?, at },
                 replicas: match &key.place {
-                    Place::Origin { replicas } => replicas.clone(),
+                    Place::Origin { replicas } => BTreeSet::clone(replicas),
                     Place::SingleZone | Place::Replica { .. } => BTreeSet::new(),
                 },
             };

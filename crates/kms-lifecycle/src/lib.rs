@@ -33,7 +33,7 @@ pub use permit::{
     DecryptPermit, DecryptRefusal, EncryptPermit, permit_decrypt, permit_encrypt, permit_reencrypt_destination,
     permit_reencrypt_source,
 };
-pub use place::{Place, Reach};
+pub use place::{Place, Reach, Replicas};
 pub use rejection::Rejection;
 pub use restore::{InconsistentKey, KeyParts};
 pub use rotation::{ManualCount, ManualCountOutOfRange, Rotation, Schedule};

@@ -5,11 +5,10 @@
 //! in between reached the replica.
 
 use crate::key::{Key, Kind, RevisionStamp};
-use crate::place::Place;
+use crate::place::{Place, Replicas};
 use crate::restore::{InconsistentKey, KeyParts};
 use crate::status::Status;
 use kms_types::{KeyId, OrganisationName, Revision, Timestamp, ZoneName};
-use std::collections::BTreeSet;
 
 /// A key as its origin tells it at one revision: everything but the zones that hold it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,7 +106,7 @@ impl Key {
         match self.place {
             // Which other zones have the key is nothing that a replica needs to know.
             Place::Origin { .. } => Some(OriginState(Self {
-                place: Place::Origin { replicas: BTreeSet::new() },
+                place: Place::Origin { replicas: Replicas::default() },
                 kind: Kind::Ordinary,
                 ..self.clone()
             })),

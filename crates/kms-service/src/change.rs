@@ -65,13 +65,13 @@ pub(crate) enum Attempt {
 
 impl Zone {
     async fn carry_out(&self, cell: &KeyCell, command: &Command, caller: &Caller) -> Result<Arc<Key>, KmsError> {
-        let _turn = cell.turn.lock().await;
+        let _turn = self.directory.turn(cell).await;
         self.settled(cell).await?;
         let undertaking = self.begin_change()?;
         loop {
             let current = Arc::clone(&cell.look());
             match decide(current.key(), command, self.clock.now())? {
-                Decision::AlreadyApplied => return Ok(Arc::clone(current.key())),
+                Decision::AlreadyApplied => return Ok(current.to_key()),
                 Decision::Change(change) => match self.commit_change(cell, &current, &change, None).await? {
                     Attempt::Done(key, commit) => {
                         log(&key, &change, caller.credential());
@@ -87,7 +87,7 @@ impl Zone {
 
     /// Does the work that is due on one key, if any.
     pub(crate) async fn carry_out_due(&self, cell: &KeyCell) -> Result<(), KmsError> {
-        let _turn = cell.turn.lock().await;
+        let _turn = self.directory.turn(cell).await;
         self.settled(cell).await?;
         let undertaking = self.begin_change()?;
         loop {
@@ -145,13 +145,14 @@ impl Zone {
         fence: Option<&Fence>,
     ) -> Result<Attempt, KmsError> {
         let version = current.record().next().ok_or(KmsError::Rejected(Rejection::Exhausted))?;
-        let record = self.records.seal_key(&key, &material, version)?;
+        let sealing = self.records.sealing().await;
+        let record = sealing.seal_key(&key, &material, version)?;
         let place = RecordKey::key(key.organisation(), key.id());
         let commit = Commit { writes: vec![Write::live(place, current.record(), record)], fence: fence.cloned() };
-        match self.store.commit(commit).await {
+        match sealing.commit(self.store.as_ref(), commit).await {
             Ok(durable) => {
                 let snapshot = Snapshot::new(key, material, version);
-                let key = Arc::clone(snapshot.key());
+                let key = snapshot.to_key();
                 self.directory.publish(cell, snapshot, &durable);
                 self.announce(&key);
                 self.due_changed.notify_one();
@@ -180,19 +181,20 @@ impl Zone {
         fence: Option<&Fence>,
     ) -> Result<Attempt, KmsError> {
         let version = current.record().next().ok_or(KmsError::Rejected(Rejection::Exhausted))?;
-        let record = self.records.seal_tombstone(tombstone, version)?;
+        let place = RecordKey::key(&tombstone.organisation, tombstone.id);
+        self.make_shreddable(&place).await?;
         let name_place = RecordKey::name(&tombstone.organisation, &tombstone.name);
         let name_found = self.store.get(&name_place).await.map_err(unreadable)?.version;
-        let writes = vec![
-            Write::live(RecordKey::key(&tombstone.organisation, tombstone.id), current.record(), record),
-            Write::tombstone(name_place, name_found),
-        ];
-        match self.store.commit(Commit { writes, fence: fence.cloned() }).await {
+        let sealing = self.records.sealing().await;
+        let record = sealing.seal_tombstone(tombstone, version)?;
+        let writes = vec![Write::live(place, current.record(), record), Write::tombstone(name_place, name_found)];
+        match sealing.commit(self.store.as_ref(), Commit { writes, fence: fence.cloned() }).await {
             Ok(durable) => {
                 self.directory.bury(cell, Deleted::from(tombstone), &durable);
+                self.shredder.note_deletion(self.clock.now());
                 self.announce_tombstone(tombstone.id, tombstone.revision, &tombstone.replicas);
                 tracing::info!(key = %tombstone.id, organisation = %tombstone.organisation, "key deleted for good");
-                Ok(Attempt::Done(Arc::clone(current.key()), durable.revision()))
+                Ok(Attempt::Done(current.to_key(), durable.revision()))
             }
             Err(refused) => self.after_refusal(cell, current, &refused).await,
         }
@@ -233,18 +235,18 @@ impl Zone {
 
     /// Shows the key as the store has it at this moment.
     pub(crate) async fn refresh_from_store(&self, cell: &KeyCell) -> Result<(), KmsError> {
-        let key = Arc::clone(cell.look().key());
+        let key = cell.look().to_key();
         let place = RecordKey::key(key.organisation(), key.id());
         let stored = self.store.get(&place).await.map_err(unreadable)?;
         let opened = match &stored.body {
-            Body::Live(sealed) => self.records.open_key(key.organisation(), key.id(), stored.version, sealed),
+            Body::Live(sealed) => self.records.open_key(&place, stored.version, sealed),
             Body::Absent | Body::Tombstone => return Err(KmsError::KeyNotFound),
         };
         match opened {
             Ok(Opened::Key(snapshot)) => {
                 let snapshot = if key.kind() == Kind::Default { snapshot.into_default_key() } else { Ok(snapshot) };
                 let snapshot = snapshot.map_err(|_| KmsError::RecordDamaged)?;
-                let key = Arc::clone(snapshot.key());
+                let key = snapshot.to_key();
                 self.directory.refresh(cell, snapshot);
                 self.announce(&key);
                 Ok(())

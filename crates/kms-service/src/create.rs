@@ -2,7 +2,7 @@
 
 use kms_crypto::KeyMaterial;
 use kms_lifecycle::{Key, Kind, NewKey, Reach, Usage};
-use kms_storage::{Body, Commit, CommitError, RecordKey, RecordVersion, StoreError, Write};
+use kms_storage::{Body, Commit, CommitError, Durable, RecordKey, RecordVersion, StoreError, Write};
 use kms_types::{Description, KeyId, KeyName, OrganisationName};
 use std::sync::Arc;
 
@@ -72,42 +72,74 @@ impl Zone {
         let key = Key::create(new, now);
         let material: Box<[Arc<KeyMaterial>]> = Box::new([Arc::new(KeyMaterial::generate(self.entropy.as_ref())?)]);
 
-        let name_place = RecordKey::name(&organisation, key.name());
-        let found = self.store.get(&name_place).await.map_err(unreadable)?;
-        let name_found = match found.body {
-            // Taken by a key that is not in memory: one whose record is damaged.
-            Body::Live(_) => return Err(KmsError::NameConflict),
-            Body::Absent | Body::Tombstone => found.version,
-        };
-        let name_version = name_found.next().ok_or(KmsError::ReadOnly)?;
         let key_version = RecordVersion::NEVER.next().ok_or(KmsError::ReadOnly)?;
-        let key_record = self.records.seal_key(&key, &material, key_version)?;
-        let name_record = self.records.seal_name(&organisation, key.name(), key.id(), name_version)?;
-        let commit = Commit::new(vec![
-            Write::live(RecordKey::key(&organisation, key.id()), RecordVersion::NEVER, key_record),
-            Write::live(name_place, name_found, name_record),
-        ]);
-        match self.store.commit(commit).await {
+        match self.commit_new(&key, &material, key_version).await {
             Ok(durable) => {
                 let snapshot = Snapshot::new(key, material, key_version);
-                let key = Arc::clone(snapshot.key());
+                let key = snapshot.to_key();
                 reservation.fulfil(snapshot, &durable);
                 self.due_changed.notify_one();
                 let made = Recorded::of("create-kms-key", actor, &key, durable.revision());
                 self.record(&undertaking, made).await.map_err(|_| KmsError::OutcomeUnknown)?;
                 Ok(key)
             }
-            Err(CommitError::Conflict { .. }) => Err(KmsError::NameConflict),
-            Err(CommitError::Unknown(cause)) => {
+            Err(NotMade::NameTaken) => Err(KmsError::NameConflict),
+            Err(NotMade::Refused(refused)) => Err(refused),
+            Err(NotMade::Unknown(cause)) => {
                 tracing::error!(key = %key.id(), cause, "it is not known whether a new key was stored");
                 reservation.keep(key.id());
                 self.accounts.note_unknown(self.clock.now());
                 self.due_changed.notify_one();
                 Err(KmsError::OutcomeUnknown)
             }
-            Err(refused) => Err(not_committed(&refused)),
         }
     }
+
+    /// Stores a new key's record, and the record that gives it its name.
+    async fn commit_new(
+        &self,
+        key: &Key,
+        material: &[Arc<KeyMaterial>],
+        version: RecordVersion,
+    ) -> Result<Durable, NotMade> {
+        let place = RecordKey::key(key.organisation(), key.id());
+        let name_place = RecordKey::name(key.organisation(), key.name());
+        // Few names were borne by another key before: only where the store says so is it asked.
+        let mut name_found = RecordVersion::NEVER;
+        loop {
+            let name_version = name_found.next().ok_or(NotMade::Refused(KmsError::ReadOnly))?;
+            let sealing = self.records.sealing().await;
+            let record = sealing.seal_key(key, material, version).map_err(NotMade::Refused)?;
+            let name = sealing.seal_name(key.organisation(), key.name(), key.id(), name_version);
+            let commit = Commit::new(vec![
+                Write::live(place.clone(), RecordVersion::NEVER, record),
+                Write::live(name_place.clone(), name_found, name.map_err(NotMade::Refused)?),
+            ]);
+            match sealing.commit(self.store.as_ref(), commit).await {
+                Ok(durable) => return Ok(durable),
+                Err(CommitError::Conflict { key, .. }) if key == name_place && name_found == RecordVersion::NEVER => {
+                    let found =
+                        self.store.get(&name_place).await.map_err(|cause| NotMade::Refused(unreadable(cause)))?;
+                    name_found = match found.body {
+                        // Taken by a key that is not in memory: one whose record is damaged.
+                        Body::Live(_) | Body::Absent => return Err(NotMade::NameTaken),
+                        Body::Tombstone => found.version,
+                    };
+                }
+                Err(CommitError::Conflict { .. }) => return Err(NotMade::NameTaken),
+                Err(CommitError::Unknown(cause)) => return Err(NotMade::Unknown(cause)),
+                Err(refused) => return Err(NotMade::Refused(not_committed(&refused))),
+            }
+        }
+    }
+}
+
+/// Why a new key is not stored, as far as is known.
+enum NotMade {
+    NameTaken,
+    Refused(KmsError),
+    /// It may be stored all the same.
+    Unknown(String),
 }
 
 /// A commit that certainly changed nothing.

@@ -5,35 +5,41 @@ use kms_lifecycle::next_due;
 use kms_storage::Durable;
 use kms_storage::record::TombstoneRecord;
 use kms_types::{KeyId, KeyName, OrganisationName, Revision, Timestamp, ZoneName};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::agenda::Agenda;
 use crate::error::KmsError;
+use crate::name_index::NameIndex;
 use crate::snapshot::Snapshot;
+use crate::turns::{Turn, Turns};
 
 /// A key's place in memory. The snapshot in it is replaced with every change.
 pub(crate) struct KeyCell {
     current: ArcSwap<Snapshot>,
-    /// Held by the one change that is under way for this key.
-    pub(crate) turn: tokio::sync::Mutex<()>,
 }
 
 impl KeyCell {
     fn new(snapshot: Snapshot) -> Self {
-        Self { current: ArcSwap::from_pointee(snapshot), turn: tokio::sync::Mutex::new(()) }
+        Self { current: ArcSwap::from_pointee(snapshot) }
     }
 
     /// The snapshot of this moment: what is decided from it and what is done with its material belong together.
     pub(crate) fn look(&self) -> Guard<Arc<Snapshot>> {
         self.current.load()
     }
+
+    /// The key's id.
+    pub(crate) fn id(&self) -> KeyId {
+        self.look().key().id()
+    }
 }
 
 enum Entry {
     Live(Arc<KeyCell>),
     /// The key's record does not open. The rest of the zone serves on.
-    Damaged(OrganisationName),
+    Damaged(Box<OrganisationName>),
     /// The key is deleted. Kept so that no other zone brings it back.
     Deleted(Arc<Deleted>),
 }
@@ -74,6 +80,7 @@ pub(crate) enum Sight {
 pub(crate) struct Directory {
     keys: papaya::HashMap<KeyId, Entry>,
     index: Mutex<Index>,
+    turns: Turns,
     /// Set when everything is forgotten: a key is then not "not found".
     closed: AtomicBool,
 }
@@ -81,7 +88,7 @@ pub(crate) struct Directory {
 #[derive(Default)]
 struct Index {
     organisations: HashMap<OrganisationName, Holdings>,
-    due: BTreeSet<(Timestamp, KeyId)>,
+    agenda: Agenda,
     unsettled: BTreeMap<KeyId, Unsettled>,
 }
 
@@ -104,9 +111,9 @@ pub(crate) enum UnsettledAttempt {
 /// What one organisation has in this zone.
 #[derive(Default)]
 struct Holdings {
-    ids: BTreeSet<KeyId>,
-    /// Names of keys and of keys being made.
-    names: BTreeSet<KeyName>,
+    keys: NameIndex,
+    /// Names of keys being made.
+    reserved: HashSet<KeyName>,
     /// Keys whose records do not open. They count, though their names are known to the store alone.
     damaged: usize,
 }
@@ -121,7 +128,7 @@ impl Directory {
     ) -> Result<T, KmsError> {
         match self.keys.pin().get(&id) {
             Some(Entry::Live(cell)) if cell.look().key().organisation() == organisation => look(cell),
-            Some(Entry::Damaged(owner)) if owner == organisation => Err(KmsError::RecordDamaged),
+            Some(Entry::Damaged(owner)) if **owner == *organisation => Err(KmsError::RecordDamaged),
             Some(Entry::Live(_) | Entry::Damaged(_) | Entry::Deleted(_)) | None
                 if self.closed.load(Ordering::Acquire) =>
             {
@@ -154,6 +161,16 @@ impl Directory {
         }
     }
 
+    /// Waits until nobody else changes the key of `cell`.
+    pub(crate) async fn turn(&self, cell: &KeyCell) -> Turn<'_> {
+        self.turn_of(cell.id()).await
+    }
+
+    /// Waits until nobody else changes the key `id`.
+    pub(crate) async fn turn_of(&self, id: KeyId) -> Turn<'_> {
+        self.turns.take(id).await
+    }
+
     /// All keys that are there, in no order.
     pub(crate) fn cells(&self) -> Vec<Arc<KeyCell>> {
         let keys = self.keys.pin();
@@ -176,23 +193,31 @@ impl Directory {
 
     /// Ids of the organisation's keys.
     pub(crate) fn ids(&self, organisation: &OrganisationName) -> Vec<KeyId> {
-        self.index().organisations.get(organisation).map(|all| all.ids.iter().copied().collect()).unwrap_or_default()
+        self.index().organisations.get(organisation).map(|all| all.keys.ids().collect()).unwrap_or_default()
     }
 
     /// The id of the organisation's key of that name.
     pub(crate) fn id_of(&self, organisation: &OrganisationName, name: &KeyName) -> Option<KeyId> {
-        let named = |id: &KeyId| self.any_cell(*id).is_some_and(|cell| cell.look().key().name() == name);
-        self.ids(organisation).into_iter().find(named)
+        self.index().organisations.get(organisation)?.keys.find(name, |id| self.is_named(id, name))
     }
 
     /// When work is due next.
     pub(crate) fn next_due(&self) -> Option<Timestamp> {
-        self.index().due.first().map(|(due, _)| *due)
+        self.index().agenda.next()
     }
 
     /// Ids of the keys whose work is due at `now`, the longest overdue first.
     pub(crate) fn due_at(&self, now: Timestamp) -> Vec<KeyId> {
-        self.index().due.iter().take_while(|(due, _)| *due <= now).map(|(_, id)| *id).collect()
+        let mut index = self.index();
+        if index.agenda.is_short_at(now) {
+            let keys = self.keys.pin();
+            let due = |(id, entry): (&KeyId, &Entry)| match entry {
+                Entry::Live(cell) => next_due(cell.look().key()).map(|due| (due, *id)),
+                Entry::Damaged(_) | Entry::Deleted(_) => None,
+            };
+            index.agenda.renew(now, keys.iter().filter_map(due));
+        }
+        index.agenda.due_at(now)
     }
 
     /// Takes the name and one of the `limit` places of the organisation, until the reservation is used or dropped.
@@ -204,13 +229,15 @@ impl Directory {
     ) -> Result<Reservation, KmsError> {
         let mut index = self.index();
         let holdings = index.organisations.entry(organisation.clone()).or_default();
-        if holdings.names.contains(name) {
+        if holdings.reserved.contains(name) || holdings.keys.find(name, |id| self.is_named(id, name)).is_some() {
             return Err(KmsError::NameConflict);
         }
-        if holdings.names.len() + holdings.damaged >= usize::try_from(limit).unwrap_or(usize::MAX) {
+        if holdings.keys.len() + holdings.reserved.len() + holdings.damaged
+            >= usize::try_from(limit).unwrap_or(usize::MAX)
+        {
             return Err(KmsError::KeyQuota { limit });
         }
-        holdings.names.insert(name.clone());
+        holdings.reserved.insert(name.clone());
         drop(index);
         Ok(Reservation {
             directory: Arc::clone(self),
@@ -222,24 +249,34 @@ impl Directory {
 
     /// Takes in a key that the store has. False when its id is there already.
     pub(crate) fn load(&self, snapshot: Snapshot) -> bool {
-        let key = Arc::clone(snapshot.key());
-        if self.keys.pin().contains_key(&key.id()) {
+        let cell = Arc::new(KeyCell::new(snapshot));
+        let shown = cell.look();
+        let key = shown.key();
+        let keys = self.keys.pin();
+        // Both at once: a name that is no longer reserved has its key, and a key that is there has its name.
+        let mut index = self.index();
+        if keys.contains_key(&key.id()) {
             return false;
         }
-        let mut index = self.index();
-        let holdings = index.organisations.entry(key.organisation().clone()).or_default();
-        holdings.ids.insert(key.id());
-        holdings.names.insert(key.name().clone());
-        index.due.extend(next_due(&key).map(|due| (due, key.id())));
-        drop(index);
-        self.keys.pin().insert(key.id(), Entry::Live(Arc::new(KeyCell::new(snapshot))));
+        keys.insert(key.id(), Entry::Live(Arc::clone(&cell)));
+        let Index { organisations, agenda, .. } = &mut *index;
+        if !organisations.contains_key(key.organisation()) {
+            organisations.insert(key.organisation().clone(), Holdings::default());
+        }
+        if let Some(holdings) = organisations.get_mut(key.organisation()) {
+            holdings.reserved.remove(key.name());
+            holdings.keys.insert(key.name(), key.id());
+        }
+        if let Some(due) = next_due(key) {
+            agenda.add(due, key.id());
+        }
         true
     }
 
     /// Takes note of a key whose record does not open.
     pub(crate) fn load_damaged(&self, organisation: OrganisationName, id: KeyId) {
         self.index().organisations.entry(organisation.clone()).or_default().damaged += 1;
-        self.keys.pin().insert(id, Entry::Damaged(organisation));
+        self.keys.pin().insert(id, Entry::Damaged(Box::new(organisation)));
     }
 
     /// Takes in a tombstone found in the store. False when there is something else of that id.
@@ -264,9 +301,11 @@ impl Directory {
         cell.current.store(Arc::new(snapshot));
         if before != after {
             let mut index = self.index();
-            index.due.extend(after.map(|due| (due, id)));
+            if let Some(due) = after {
+                index.agenda.add(due, id);
+            }
             if let Some(due) = before {
-                index.due.remove(&(due, id));
+                index.agenda.remove(due, id);
             }
         }
     }
@@ -283,15 +322,16 @@ impl Directory {
 
     /// As [`Directory::bury`], for a tombstone just read from the store, which holds durable records only.
     pub(crate) fn bury_found(&self, cell: &KeyCell, deleted: Deleted) {
-        let key = Arc::clone(cell.look().key());
-        self.keys.pin().insert(key.id(), Entry::Deleted(Arc::new(deleted)));
+        let shown = cell.look();
+        let key = shown.key();
+        let keys = self.keys.pin();
         let mut index = self.index();
-        if let Some(due) = next_due(&key) {
-            index.due.remove(&(due, key.id()));
+        keys.insert(key.id(), Entry::Deleted(Arc::new(deleted)));
+        if let Some(due) = next_due(key) {
+            index.agenda.remove(due, key.id());
         }
         if let Some(holdings) = index.organisations.get_mut(key.organisation()) {
-            holdings.ids.remove(&key.id());
-            holdings.names.remove(key.name());
+            holdings.keys.remove(key.name(), key.id());
         }
     }
 
@@ -308,7 +348,7 @@ impl Directory {
     /// The store has told that a key was not made: its name is free.
     pub(crate) fn release(&self, organisation: &OrganisationName, name: &KeyName) {
         if let Some(holdings) = self.index().organisations.get_mut(organisation) {
-            holdings.names.remove(name);
+            holdings.reserved.remove(name);
         }
     }
 
@@ -332,6 +372,13 @@ impl Directory {
         self.closed.store(true, Ordering::Release);
         self.keys.pin().clear();
         *self.index() = Index::default();
+    }
+
+    fn is_named(&self, id: KeyId, name: &KeyName) -> bool {
+        match self.keys.pin().get(&id) {
+            Some(Entry::Live(cell)) => cell.look().key().name() == name,
+            Some(Entry::Damaged(_) | Entry::Deleted(_)) | None => false,
+        }
     }
 
     fn index(&self) -> MutexGuard<'_, Index> {

@@ -20,6 +20,7 @@ use crate::directory::Directory;
 use crate::error::KmsError;
 use crate::records::Records;
 use crate::replication::Replication;
+use crate::shredding::Shredder;
 
 /// The key management service of one zone. A cheap handle: clones share everything.
 #[derive(Clone)]
@@ -62,6 +63,8 @@ pub(crate) struct Zone {
     pub(crate) accounts: Accounts,
     /// Proof of being the one scheduler of this store.
     pub(crate) fence: Fence,
+    /// Makes the material of deleted keys unrecoverable.
+    pub(crate) shredder: Shredder,
     /// Held while due work is done, so that one pass is over before the next begins.
     pub(crate) due_pass: Mutex<()>,
     /// Something fell due earlier than was known, or time moved.
@@ -161,7 +164,7 @@ impl Kms {
 
 impl Zone {
     pub(crate) fn visible_key(&self, organisation: &OrganisationName, id: KeyId) -> Result<Arc<Key>, KmsError> {
-        let key = self.directory.with_key(organisation, id, |cell| Ok(Arc::clone(cell.look().key())))?;
+        let key = self.directory.with_key(organisation, id, |cell| Ok(cell.look().to_key()))?;
         if self.directory.unsettled(id).is_some() {
             return Err(KmsError::OutcomeUnknown);
         }

@@ -15,6 +15,7 @@
 //! after the answer.
 
 mod accounts;
+mod agenda;
 mod audit;
 mod caller;
 mod change;
@@ -22,16 +23,23 @@ mod clock;
 mod create;
 mod crypto_calls;
 mod directory;
+mod epochs;
 mod error;
 mod kms;
 mod link;
+mod load;
+mod name_index;
 mod recording;
 mod records;
 mod replication;
 mod scheduler;
 mod settle;
+mod shared_names;
+mod shred_pass;
+mod shredding;
 mod snapshot;
 mod start;
+mod turns;
 
 pub use audit::{
     Accounted, Actor, AuditEntry, AuditLog, Destination, NoAuditLog, NotRecorded, Outcome, RequestOrigin, Settled,
@@ -40,9 +48,11 @@ pub use caller::{Caller, CredentialConfig, InvalidCredential, Refused};
 pub use clock::{ServiceClock, SystemTimeSource, TimeSource};
 pub use create::CreateKey;
 pub use crypto_calls::{DataKey, Decrypted, Encrypted, ReEncryptDestination, ReEncryptSource};
+pub use epochs::{KeyringNotStored, KeyringVault, NoKeyringVault};
 pub use error::{KmsError, StartError};
 pub use kms::{ClockStatus, Kms, Replicated};
 pub use kms_replication::{Lag, Uptime};
 pub use link::{BadFrame, FrameNotSent, FrameReceiver, FrameSender, LinkEndpoint, MAX_FRAME_LEN};
 pub use replication::{ReplicaFailure, ReplicaStatus, ReplicationConfig};
+pub use shredding::{SHRED_AFTER, ShredError, ShredProgress, ShredReport, ShredStatus, ShredWaiting};
 pub use start::{KmsConfig, OrganisationConfig, Parts, Running};

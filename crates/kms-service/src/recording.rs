@@ -6,7 +6,6 @@ use kms_lifecycle::{ChangeKind, Key};
 use kms_storage::{KEY_PREFIX, ScanError, Store, StoreError, StoreRevision};
 use kms_types::{KeyId, MaterialVersion, OrganisationName, Revision, Timestamp};
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use crate::accounts::Undertaking;
 use crate::audit::{Actor, AuditEntry, AuditLog, Destination, NotRecorded, Outcome, Settled};
@@ -187,7 +186,8 @@ impl Zone {
     fn recent_changes(&self, settled: Settled) -> Vec<Change> {
         let mut found = Vec::new();
         for cell in self.directory.cells() {
-            let key = Arc::clone(cell.look().key());
+            let snapshot = cell.look();
+            let key = snapshot.key();
             if key.revision().at >= settled.at {
                 found.push((key.id(), key.organisation().clone(), key.revision().seq));
             }

@@ -1,6 +1,6 @@
 //! Between live keys and sealed records: the one place where material leaves its snapshot, for its record only.
 
-use kms_crypto::{CheckValue, Entropy, KeyMaterial, Keyring, RecordError};
+use kms_crypto::{CheckValue, KeyMaterial, RecordError};
 use kms_lifecycle::{
     InconsistentKey, Key, KeyParts, Kind, Made, ManualCount, OriginState, Place, Rejection, RevisionStamp, Rotation,
     Schedule, Status, Tombstone, Usage, VersionInfo,
@@ -9,19 +9,22 @@ use kms_storage::record::{
     self, AutomaticRecord, KeyRecord, KindRecord, MadeRecord, Materials, NameRecord, PlaceRecord, Record,
     RecordFormatError, RotationRecord, StatusRecord, TombstoneRecord, Transfer, UsageRecord, VersionRecord,
 };
-use kms_storage::{RecordKey, RecordVersion};
+use kms_storage::{RecordKey, RecordKind, RecordVersion};
 use kms_types::{KeyId, KeyName, OrganisationName};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
+use crate::epochs::{Epochs, Sealing};
 use crate::error::KmsError;
+use crate::shared_names::SharedNames;
 use crate::snapshot::Snapshot;
 
 /// Seals and opens the records of one store.
+#[derive(Clone)]
 pub(crate) struct Records {
-    keyring: Arc<Keyring>,
-    entropy: Arc<dyn Entropy>,
+    epochs: Arc<Epochs>,
+    names: Arc<SharedNames>,
 }
 
 /// What a key's record turned out to be.
@@ -70,11 +73,7 @@ impl Unusable {
     }
 }
 
-impl Records {
-    pub(crate) fn new(keyring: Arc<Keyring>, entropy: Arc<dyn Entropy>) -> Self {
-        Self { keyring, entropy }
-    }
-
+impl Sealing {
     /// The sealed record of `key` with `material`, oldest first, as version `version` of its place.
     pub(crate) fn seal_key(
         &self,
@@ -84,7 +83,7 @@ impl Records {
     ) -> Result<Vec<u8>, KmsError> {
         let secrets: Vec<&[u8; 32]> = material.iter().map(|one| one.expose_secret()).collect();
         let plain = encoded(record::encode_key(&to_record(key.to_parts(), material), &secrets))?;
-        self.seal(&RecordKey::key(key.organisation(), key.id()), version, &plain)
+        Ok(self.seal(&RecordKey::key(key.organisation(), key.id()), version, &plain)?)
     }
 
     /// The sealed record that takes the place of a deleted key.
@@ -94,7 +93,7 @@ impl Records {
         version: RecordVersion,
     ) -> Result<Vec<u8>, KmsError> {
         let plain = encoded(record::encode_tombstone(tombstone))?;
-        self.seal(&RecordKey::key(&tombstone.organisation, tombstone.id), version, &plain)
+        Ok(self.seal(&RecordKey::key(&tombstone.organisation, tombstone.id), version, &plain)?)
     }
 
     /// The sealed record that says which key has a name.
@@ -106,30 +105,44 @@ impl Records {
         version: RecordVersion,
     ) -> Result<Vec<u8>, KmsError> {
         let plain = encoded(record::encode_name(NameRecord { key_id }))?;
-        self.seal(&RecordKey::name(organisation, name), version, &plain)
+        Ok(self.seal(&RecordKey::name(organisation, name), version, &plain)?)
+    }
+}
+
+impl Records {
+    pub(crate) fn new(epochs: Epochs) -> Self {
+        Self { epochs: Arc::new(epochs), names: Arc::default() }
     }
 
-    fn seal(&self, place: &RecordKey, version: RecordVersion, plain: &[u8]) -> Result<Vec<u8>, KmsError> {
-        Ok(self.keyring.seal_record(place.as_str(), version.get(), plain, self.entropy.as_ref())?)
+    /// What the records are sealed under.
+    pub(crate) fn epochs(&self) -> &Epochs {
+        &self.epochs
     }
 
-    /// Opens the record found at the place of key `id`, and verifies every check value in it.
+    /// To seal records with, and to commit them.
+    pub(crate) async fn sealing(&self) -> Sealing {
+        self.epochs.sealing().await
+    }
+
+    /// Opens the record found at `place`, which is a key's, and verifies every check value in it.
     pub(crate) fn open_key(
         &self,
-        organisation: &OrganisationName,
-        id: KeyId,
+        place: &RecordKey,
         version: RecordVersion,
         sealed: &[u8],
     ) -> Result<Opened, Unusable> {
-        let place = RecordKey::key(organisation, id);
-        let plain = self.keyring.open_record(place.as_str(), version.get(), sealed)?;
+        let plain = self.epochs.open(place, version, sealed)?;
+        let is_home = |key_id, owner: &OrganisationName| match place.kind() {
+            RecordKind::Key { organisation, id } => *id == key_id && organisation == owner,
+            RecordKind::Name { .. } => false,
+        };
         match record::decode(plain.expose())? {
-            Record::Tombstone(tombstone) if tombstone.id == id && tombstone.organisation == *organisation => {
+            Record::Tombstone(tombstone) if is_home(tombstone.id, &tombstone.organisation) => {
                 Ok(Opened::Tombstone(tombstone))
             }
-            Record::Key(key, secrets) if key.id == id && key.organisation == *organisation => {
+            Record::Key(key, secrets) if is_home(key.id, &key.organisation) => {
                 let material = verified_material(&key, secrets)?;
-                Ok(Opened::Key(Snapshot::new(Key::restore(to_parts(key)?)?, material, version)))
+                Ok(Opened::Key(Snapshot::new(Key::restore(self.to_parts(key)?)?, material, version)))
             }
             Record::Tombstone(_) | Record::Key(..) | Record::Name(_) => Err(Unusable::Misplaced),
         }
@@ -154,10 +167,65 @@ impl Records {
         match record::decode_transfer(plain)? {
             Transfer::Key(key, secrets) => {
                 let material = verified_material(&key, secrets)?;
-                Ok(Arrived::Key(Box::new(OriginState::restore(to_parts(key)?)?), material))
+                Ok(Arrived::Key(Box::new(OriginState::restore(self.to_parts(key)?)?), material))
             }
             Transfer::Tombstone(tombstone) => Ok(Arrived::Tombstone(tombstone)),
         }
+    }
+}
+
+impl Records {
+    fn to_parts(&self, record: KeyRecord) -> Result<KeyParts, InconsistentKey> {
+        let manual_count =
+            u8::try_from(record.rotation.manual_count).ok().and_then(|count| ManualCount::try_from(count).ok());
+        let manual_count = manual_count.ok_or(InconsistentKey::ManualCount)?;
+        Ok(KeyParts {
+            id: record.id,
+            organisation: self.names.organisation(record.organisation),
+            name: record.name,
+            description: record.description,
+            usage: match record.usage {
+                UsageRecord::EncryptDecrypt => Usage::EncryptDecrypt,
+            },
+            // Which key is an organisation's default is said by the configuration, not by the record.
+            kind: Kind::Ordinary,
+            place: match record.place {
+                PlaceRecord::SingleZone => Place::SingleZone,
+                PlaceRecord::Origin { replicas } => Place::Origin { replicas: replicas.into() },
+                PlaceRecord::Replica { applied } => Place::Replica { applied },
+            },
+            origin_zone: self.names.zone(record.origin_zone),
+            created_at: record.created_at,
+            status: match record.status {
+                StatusRecord::Enabled { since } => Status::Enabled { since },
+                StatusRecord::Disabled { since } => Status::Disabled { since },
+                StatusRecord::PendingDeletion { since, delete_at } => Status::PendingDeletion { since, delete_at },
+            },
+            rotation: Rotation::new(
+                match record.rotation.automatic {
+                    AutomaticRecord::On => Schedule::On,
+                    AutomaticRecord::Off => Schedule::Off,
+                },
+                record.rotation.period,
+                record.rotation.next_at,
+                manual_count,
+            ),
+            versions: record
+                .versions
+                .iter()
+                .map(|version| VersionInfo {
+                    version: version.version,
+                    created_at: version.created_at,
+                    made: match version.made {
+                        MadeRecord::Created => Made::Created,
+                        MadeRecord::Manually => Made::Manually,
+                        MadeRecord::Automatically => Made::Automatically,
+                    },
+                })
+                .collect(),
+            cancelled: record.cancelled,
+            revision: RevisionStamp { seq: record.revision, at: record.revised_at },
+        })
     }
 }
 
@@ -228,7 +296,7 @@ fn to_record(parts: KeyParts, material: &[Arc<KeyMaterial>]) -> KeyRecord {
         },
         place: match parts.place {
             Place::SingleZone => PlaceRecord::SingleZone,
-            Place::Origin { replicas } => PlaceRecord::Origin { replicas },
+            Place::Origin { replicas } => PlaceRecord::Origin { replicas: replicas.into() },
             Place::Replica { applied } => PlaceRecord::Replica { applied },
         },
         origin_zone: parts.origin_zone,
@@ -251,57 +319,4 @@ fn to_record(parts: KeyParts, material: &[Arc<KeyMaterial>]) -> KeyRecord {
         revised_at: parts.revision.at,
         cancelled: parts.cancelled,
     }
-}
-
-fn to_parts(record: KeyRecord) -> Result<KeyParts, InconsistentKey> {
-    let manual_count =
-        u8::try_from(record.rotation.manual_count).ok().and_then(|count| ManualCount::try_from(count).ok());
-    let manual_count = manual_count.ok_or(InconsistentKey::ManualCount)?;
-    Ok(KeyParts {
-        id: record.id,
-        organisation: record.organisation,
-        name: record.name,
-        description: record.description,
-        usage: match record.usage {
-            UsageRecord::EncryptDecrypt => Usage::EncryptDecrypt,
-        },
-        // Which key is an organisation's default is said by the configuration, not by the record.
-        kind: Kind::Ordinary,
-        place: match record.place {
-            PlaceRecord::SingleZone => Place::SingleZone,
-            PlaceRecord::Origin { replicas } => Place::Origin { replicas },
-            PlaceRecord::Replica { applied } => Place::Replica { applied },
-        },
-        origin_zone: record.origin_zone,
-        created_at: record.created_at,
-        status: match record.status {
-            StatusRecord::Enabled { since } => Status::Enabled { since },
-            StatusRecord::Disabled { since } => Status::Disabled { since },
-            StatusRecord::PendingDeletion { since, delete_at } => Status::PendingDeletion { since, delete_at },
-        },
-        rotation: Rotation::new(
-            match record.rotation.automatic {
-                AutomaticRecord::On => Schedule::On,
-                AutomaticRecord::Off => Schedule::Off,
-            },
-            record.rotation.period,
-            record.rotation.next_at,
-            manual_count,
-        ),
-        versions: record
-            .versions
-            .iter()
-            .map(|version| VersionInfo {
-                version: version.version,
-                created_at: version.created_at,
-                made: match version.made {
-                    MadeRecord::Created => Made::Created,
-                    MadeRecord::Manually => Made::Manually,
-                    MadeRecord::Automatically => Made::Automatically,
-                },
-            })
-            .collect(),
-        cancelled: record.cancelled,
-        revision: RevisionStamp { seq: record.revision, at: record.revised_at },
-    })
 }

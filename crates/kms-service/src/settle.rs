@@ -5,7 +5,6 @@
 
 use kms_storage::{Body, Health, RecordKey};
 use kms_types::KeyId;
-use std::sync::Arc;
 
 use crate::directory::{Deleted, KeyCell, Unsettled, UnsettledAttempt};
 use crate::error::KmsError;
@@ -15,7 +14,7 @@ use crate::records::Opened;
 impl Zone {
     /// Returns once it is known how the key stands; the caller holds the key's turn.
     pub(crate) async fn settled(&self, cell: &KeyCell) -> Result<(), KmsError> {
-        let id = cell.look().key().id();
+        let id = cell.id();
         if self.directory.unsettled(id).is_none() {
             return Ok(());
         }
@@ -38,7 +37,7 @@ impl Zone {
             }
             let outcome = match (self.directory.any_cell(id), self.directory.unsettled(id)) {
                 (Some(cell), Some(_)) => {
-                    let _turn = cell.turn.lock().await;
+                    let _turn = self.directory.turn(&cell).await;
                     self.settled(&cell).await
                 }
                 (None, Some(unsettled)) => self.settle_creation(id, &unsettled).await,
@@ -58,9 +57,9 @@ impl Zone {
         let place = RecordKey::key(organisation, id);
         let stored = self.store.get(&place).await.map_err(|_| KmsError::OutcomeUnknown)?;
         match (stored.body, attempt) {
-            (Body::Live(sealed), _) => match self.records.open_key(organisation, id, stored.version, &sealed) {
+            (Body::Live(sealed), _) => match self.records.open_key(&place, stored.version, &sealed) {
                 Ok(Opened::Key(snapshot)) => {
-                    let key = Arc::clone(snapshot.key());
+                    let key = snapshot.to_key();
                     self.directory.load(snapshot);
                     self.announce(&key);
                 }

@@ -9,26 +9,51 @@ use std::sync::Arc;
 /// A key as its record at one version says it. Never changed, only replaced; the material is wiped with the last reference
 /// to it.
 pub(crate) struct Snapshot {
-    key: Arc<Key>,
-    /// The material of version n at place n - 1. Versions live on in later snapshots, hence the `Arc`.
-    material: Box<[Arc<KeyMaterial>]>,
+    key: Key,
+    /// The material of version n at place n - 1.
+    material: Materials,
     record: RecordVersion,
+}
+
+/// The material of a key's versions, oldest first. Versions live on in later snapshots, hence the `Arc`. Most keys have one
+/// version, which takes no list.
+enum Materials {
+    One(Arc<KeyMaterial>),
+    Many(Box<[Arc<KeyMaterial>]>),
 }
 
 impl Snapshot {
     /// `material` holds one entry for each of the key's versions, oldest first.
     pub(crate) fn new(key: Key, material: Box<[Arc<KeyMaterial>]>, record: RecordVersion) -> Self {
-        Self { key: Arc::new(key), material, record }
+        let material = match &*material {
+            [one] => Materials::One(Arc::clone(one)),
+            _ => Materials::Many(material),
+        };
+        Self { key, material, record }
     }
 
     /// The same key as its organisation's default key.
     pub(crate) fn into_default_key(self) -> Result<Self, InconsistentKey> {
         let parts = KeyParts { kind: Kind::Default, ..self.key.to_parts() };
-        Ok(Self { key: Arc::new(Key::restore(parts)?), ..self })
+        Ok(Self { key: Key::restore(parts)?, ..self })
     }
 
-    pub(crate) fn key(&self) -> &Arc<Key> {
+    /// The same key and material, whose record has become version `record`.
+    pub(crate) fn stored_as(&self, record: RecordVersion) -> Self {
+        let material = match &self.material {
+            Materials::One(one) => Materials::One(Arc::clone(one)),
+            Materials::Many(all) => Materials::Many(all.clone()),
+        };
+        Self { key: self.key.clone(), material, record }
+    }
+
+    pub(crate) fn key(&self) -> &Key {
         &self.key
+    }
+
+    /// The key alone, to be told to a caller.
+    pub(crate) fn to_key(&self) -> Arc<Key> {
+        Arc::new(self.key.clone())
     }
 
     /// The version of the store record that this snapshot shows.
@@ -38,7 +63,10 @@ impl Snapshot {
 
     /// All material, oldest first: to seal the key's next record.
     pub(crate) fn all_material(&self) -> &[Arc<KeyMaterial>] {
-        &self.material
+        match &self.material {
+            Materials::One(one) => std::slice::from_ref(one),
+            Materials::Many(all) => all,
+        }
     }
 
     /// The material to encrypt with; `None` when the permit is for another key.
@@ -53,6 +81,6 @@ impl Snapshot {
 
     fn material_of(&self, key: KeyId, version: MaterialVersion) -> Option<&KeyMaterial> {
         let place = usize::try_from(version.get()).ok()?.checked_sub(1)?;
-        (key == self.key.id()).then(|| self.material.get(place))?.map(AsRef::as_ref)
+        (key == self.key.id()).then(|| self.all_material().get(place))?.map(AsRef::as_ref)
     }
 }

@@ -2,12 +2,13 @@
 
 use kms_crypto::{Entropy, Keyring, MacKey, SecretBytes};
 use kms_lifecycle::{Kind, Reach};
-use kms_storage::{Body, KEY_PREFIX, RecordKey, RecordKind, Role, ScanError, Store, StoreError, Stored};
-use kms_types::{Description, KeyId, KeyName, OrganisationName, Timestamp, ZoneName};
+use kms_storage::{Role, Store, StoreError};
+use kms_types::{Description, KeyName, OrganisationName, ZoneName};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{Mutex, Notify};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -16,15 +17,15 @@ use crate::audit::{Actor, AuditLog};
 use crate::caller::{CredentialConfig, Credentials};
 use crate::clock::ServiceClock;
 use crate::create::CreateKey;
-use crate::directory::{Deleted, Directory};
+use crate::directory::Directory;
+use crate::epochs::{Epochs, KeyringVault};
 use crate::error::{KmsError, StartError};
 use crate::kms::{Kms, Zone};
+use crate::load::Loading;
 use crate::recording::stored_revision;
-use crate::records::{Opened, Records, Unusable};
+use crate::records::Records;
 use crate::replication::{Replication, ReplicationConfig};
-
-/// Records read from the store at a time.
-const PAGE: usize = 1_000;
+use crate::shredding::Shredder;
 
 /// What one zone serves, and to whom.
 pub struct KmsConfig {
@@ -56,6 +57,10 @@ pub struct Parts {
     pub store: Arc<dyn Store>,
     /// What they are sealed with.
     pub keyring: Keyring,
+    /// Where that is kept.
+    pub keyring_vault: Arc<dyn KeyringVault>,
+    /// How long after the first of several final deletions their material is shredded; see [`SHRED_AFTER`](crate::SHRED_AFTER).
+    pub shred_after: Duration,
     /// Where randomness comes from.
     pub entropy: Arc<dyn Entropy>,
     /// Where time comes from.
@@ -69,6 +74,7 @@ pub struct Running {
     zone: Arc<Zone>,
     scheduler: JoinHandle<()>,
     replication: JoinHandle<()>,
+    shredding: JoinHandle<()>,
 }
 
 impl Kms {
@@ -80,11 +86,16 @@ impl Kms {
     ///
     /// [`StartError`], whose message says what to do. Nothing is left running.
     pub async fn start(config: KmsConfig, parts: Parts) -> Result<(Self, Running), StartError> {
-        let Parts { store, keyring, entropy, clock, audit } = parts;
-        let records = Records::new(Arc::new(keyring), Arc::clone(&entropy));
+        let Parts { store, keyring, keyring_vault, shred_after, entropy, clock, audit } = parts;
+        let records = Records::new(Epochs::new(keyring, keyring_vault, Arc::clone(&entropy)));
         let directory = Arc::new(Directory::default());
         let default_keys = default_keys(&config.organisations);
-        let latest = load(store.as_ref(), &records, &directory, &default_keys, &config.zone).await?;
+        let loading =
+            Loading { records: &records, directory: &directory, default_keys: &default_keys, zone: &config.zone };
+        let latest = loading.load(store.as_ref()).await?;
+        store.started();
+        // What the start needed for a while is more than what stays; nobody waits for its return.
+        let _at_leisure = spawn_blocking(kms_heap::give_back);
         clock.not_before(latest);
         let stored = stored_revision(store.as_ref()).await?;
 
@@ -106,6 +117,7 @@ impl Kms {
             audit,
             accounts: Accounts::after(stored),
             fence,
+            shredder: Shredder::new(shred_after),
             due_pass: Mutex::new(()),
             due_changed: Notify::new(),
             tasks: TaskTracker::new(),
@@ -119,7 +131,8 @@ impl Kms {
         kms.run_due_work().await;
         let scheduler = tokio::spawn(Arc::clone(kms.zone()).schedule());
         let replication = tokio::spawn(Arc::clone(kms.zone()).drive_replication());
-        let running = Running { zone: Arc::clone(kms.zone()), scheduler, replication };
+        let shredding = tokio::spawn(Arc::clone(kms.zone()).drive_shredding());
+        let running = Running { zone: Arc::clone(kms.zone()), scheduler, replication, shredding };
         Ok((kms, running))
     }
 
@@ -156,6 +169,9 @@ impl Running {
         if let Err(fault) = self.replication.await {
             tracing::error!(%fault, "the replication ended in a panic");
         }
+        if let Err(fault) = self.shredding.await {
+            tracing::error!(%fault, "the shredding ended in a panic");
+        }
         self.zone.tasks.close();
         self.zone.tasks.wait().await;
         if self.zone.record_act("stop", Actor::Server, None).await.is_err() {
@@ -186,85 +202,4 @@ fn credentials(
         }
     }
     Ok(credentials)
-}
-
-/// Reads all keys into the directory; answers with the latest time found in them.
-async fn load(
-    store: &dyn Store,
-    records: &Records,
-    directory: &Directory,
-    default_keys: &HashMap<OrganisationName, KeyName>,
-    zone: &ZoneName,
-) -> Result<Timestamp, StartError> {
-    let mut latest = Timestamp::EPOCH;
-    let mut after: Option<RecordKey> = None;
-    let mut at = None;
-    loop {
-        let page = store.scan(KEY_PREFIX, after.as_ref(), at, PAGE).await.map_err(|cause| match cause {
-            ScanError::Store(cause) => cause,
-            ScanError::Superseded => StoreError::Unavailable("another process changes the store".into()),
-        })?;
-        at = Some(page.at);
-        for (place, stored) in page.entries {
-            let Some((organisation, id)) = key_place(&place) else {
-                tracing::error!(record = %place, "a record has no known place and is left alone");
-                continue;
-            };
-            match open(records, &organisation, id, &stored) {
-                Ok(Some(Opened::Key(snapshot))) => {
-                    latest = latest.max(snapshot.key().revision().at);
-                    let snapshot = if default_keys.get(&organisation) == Some(snapshot.key().name()) {
-                        snapshot
-                            .into_default_key()
-                            .map_err(|cause| StartError::UnfitDefaultKey { place: place.clone(), cause })?
-                    } else {
-                        snapshot
-                    };
-                    if !directory.load(snapshot) {
-                        return Err(StartError::RepeatedKey { record: place });
-                    }
-                }
-                Ok(Some(Opened::Tombstone(tombstone))) => {
-                    // Another zone's clock is no measure of this one's.
-                    if tombstone.origin_zone == *zone {
-                        latest = latest.max(tombstone.deleted_at);
-                    }
-                    if !directory.load_tombstone(id, Deleted::from(&tombstone)) {
-                        return Err(StartError::RepeatedKey { record: place });
-                    }
-                }
-                Ok(None) => {}
-                Err(cause) => match cause.newer_format() {
-                    Some(found) => return Err(StartError::NewerFormat { record: place, found }),
-                    None => {
-                        tracing::error!(record = %place, %cause, "a record is damaged; its key is refused, all others are served");
-                        directory.load_damaged(organisation, id);
-                    }
-                },
-            }
-        }
-        after = page.next;
-        if after.is_none() {
-            return Ok(latest);
-        }
-    }
-}
-
-fn key_place(place: &RecordKey) -> Option<(OrganisationName, KeyId)> {
-    match place.kind() {
-        RecordKind::Key { organisation, id } => Some((organisation.clone(), *id)),
-        RecordKind::Name { .. } => None,
-    }
-}
-
-fn open(
-    records: &Records,
-    organisation: &OrganisationName,
-    id: KeyId,
-    stored: &Stored,
-) -> Result<Option<Opened>, Unusable> {
-    match &stored.body {
-        Body::Live(sealed) => records.open_key(organisation, id, stored.version, sealed).map(Some),
-        Body::Absent | Body::Tombstone => Ok(None),
-    }
 }

@@ -4,6 +4,7 @@
 //! record's entry is its path and `01 | kind (1) | version (8) | revision (8) | body`, integers big-endian.
 
 use crate::open_error::OpenError;
+use crate::reader::RecordReader;
 use crate::record_key::RecordKey;
 use crate::stored::{RecordVersion, StoreRevision};
 use crate::view::{Content, Entry};
@@ -32,12 +33,20 @@ pub(crate) trait Engine: Send + 'static {
     /// Hands every entry to `visit`, in order.
     fn read_all(&self, visit: &mut Visit<'_>) -> Result<(), OpenError>;
 
+    /// Reads records while the engine writes.
+    fn reader(&self) -> Box<dyn RecordReader>;
+
     /// Puts all entries in place of what was there, wholly or not at all. When it returns `Ok`, they outlive a power cut.
     /// After an error it is not known whether they are there.
     fn write(&mut self, entries: Vec<(Vec<u8>, Vec<u8>)>) -> Result<(), String>;
 
     /// Makes everything read so far outlive a power cut.
     fn sync(&mut self) -> Result<(), String>;
+}
+
+/// Whether the entry at `path` is one of the store's own, and no record.
+pub(crate) fn is_system(path: &[u8]) -> bool {
+    path == META_PATH.as_bytes() || path == MANIFEST_PATH.as_bytes()
 }
 
 pub(crate) fn encode_meta(store_id: &[u8; 16]) -> Vec<u8> {

@@ -183,8 +183,14 @@ impl<E: Engine> Writer<E> {
         let decisions: Vec<(Reply, Result<Decided, CommitError>)> =
             waiting.into_iter().map(|(commit, reply)| (reply, group.decide(commit))).collect();
         let staged = group.finish();
-        let kept = if staged.is_empty() { Ok(()) } else { self.keeper.keep(&view, &staged) };
         drop(view);
+        let kept = if staged.is_empty() {
+            Ok(())
+        } else {
+            // After a failure the group stays under way: readers go on to be shown what was durable before it.
+            self.published.begin(&staged);
+            self.keeper.keep(&staged)
+        };
         if let Err(failure) = kept {
             tracing::error!(failure, "a write failed; the store takes no further changes");
             let reason = format!("a write failed ({failure}): check the disk, then start again");

@@ -6,7 +6,7 @@ use crate::manifest_file::ManifestFile;
 use crate::opening::Found;
 use crate::own_files::StoreLock;
 use crate::record_key::RecordKey;
-use crate::view::{Entry, History, View};
+use crate::view::{History, Staged, View};
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -20,23 +20,23 @@ pub(crate) struct Keeper<E> {
 }
 
 impl<E: Engine> Keeper<E> {
-    /// Takes over a store that was found right; its records become the view.
+    /// Takes over a store that was found right; the view reads its records.
     pub(crate) fn take_over(found: Found<E>, accountant: Accountant, history: History) -> (Self, View) {
         let Found { engine, records, manifest, manifest_file, lock } = found;
-        let view = View::new(records, manifest.revision, history);
+        let view = View::new(engine.reader(), manifest.revision, history).after(records);
         (Self { engine, manifest, manifest_file, accountant, _lock: lock }, view)
     }
 
-    /// Makes what a group wrote durable: `staged` holds each record's last entry, `view` what they replace.
+    /// Makes what a group wrote durable.
     ///
     /// # Errors
     /// In words. It is then not known what of the group is there, and the keeper is not to be asked again.
-    pub(crate) fn keep(&mut self, view: &View, staged: &HashMap<RecordKey, Entry>) -> Result<(), String> {
+    pub(crate) fn keep(&mut self, staged: &HashMap<RecordKey, Staged>) -> Result<(), String> {
         let kept = catch_unwind(AssertUnwindSafe(|| {
             let mut manifest = self.manifest.clone();
             let mut entries = Vec::with_capacity(staged.len() + 1);
-            for (key, entry) in staged {
-                if let Some(before) = view.entry(key) {
+            for (key, Staged { before, entry }) in staged {
+                if let Some(before) = before {
                     self.accountant.remove(&mut manifest, key, before);
                 }
                 self.accountant.add(&mut manifest, key, entry);

@@ -41,6 +41,14 @@ pub(crate) struct Manifest {
 }
 
 impl Manifest {
+    /// Counts in all that `other` counted: other records of the same store.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.live = self.live.wrapping_add(other.live);
+        for (sum, tag) in self.sum.iter_mut().zip(other.sum) {
+            *sum ^= tag;
+        }
+    }
+
     /// The same records, at another revision.
     pub(crate) fn at(self, revision: StoreRevision) -> Self {
         Self { revision, ..self }

@@ -3,18 +3,25 @@
 use crate::change_feed::ChangeFeed;
 use crate::commit::{Commit, CommitError, Durable, Fence, Role};
 use crate::published::Published;
+use crate::reader::{RecordReader, Walk};
 use crate::record_key::RecordKey;
 use crate::store::{Durability, Health, Page, ScanError, Store, StoreError, WatchError};
 use crate::stored::{StoreRevision, Stored};
-use crate::view::{Group, History, View};
+use crate::view::{Entry, Group, History, View};
 use async_trait::async_trait;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::ops::Bound;
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// A store in memory, for tests of everything above the store.
 pub struct MemoryStore {
     published: Arc<Published>,
+    records: Records,
 }
+
+/// The records themselves. They change only while the view is held for writing, so readers never meet a change.
+#[derive(Clone, Default)]
+struct Records(Arc<RwLock<BTreeMap<RecordKey, Entry>>>);
 
 impl MemoryStore {
     /// An empty store.
@@ -26,7 +33,9 @@ impl MemoryStore {
     /// An empty store that keeps that much of the past.
     #[must_use]
     pub fn with_history(history: History) -> Self {
-        Self { published: Published::new(View::new(BTreeMap::new(), StoreRevision::ZERO, history)) }
+        let records = Records::default();
+        let view = View::new(Box::new(records.clone()), StoreRevision::ZERO, history);
+        Self { published: Published::new(view), records }
     }
 }
 
@@ -36,10 +45,32 @@ impl Default for MemoryStore {
     }
 }
 
+impl Records {
+    fn put(&self, entries: impl Iterator<Item = (RecordKey, Entry)>) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).extend(entries);
+    }
+}
+
+impl RecordReader for Records {
+    fn entry(&self, key: &RecordKey) -> Result<Option<Entry>, StoreError> {
+        Ok(self.0.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned())
+    }
+
+    fn walk(&self, start: Bound<&str>, visit: &mut Walk<'_>) -> Result<(), StoreError> {
+        let records = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        for (key, entry) in records.range::<str, _>((start, Bound::Unbounded)) {
+            if visit(key.clone(), entry.clone()).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
 #[async_trait]
 impl Store for MemoryStore {
     async fn get(&self, key: &RecordKey) -> Result<Stored, StoreError> {
-        Ok(self.published.open()?.get(key))
+        self.published.open()?.get(key)
     }
 
     async fn scan(
@@ -57,7 +88,8 @@ impl Store for MemoryStore {
         let mut view = self.published.write();
         let decided = Group::new(&view).decide(commit)?;
         let revision = decided.revision;
-        view.publish(decided);
+        self.records.put(decided.writes.iter().map(|write| (write.key.clone(), write.entry.clone())));
+        view.publish(vec![decided]);
         self.published.ring(&view);
         Ok(Durable { revision })
     }

@@ -1,14 +1,12 @@
 //! Opening a store on disk: nothing is served before every record was read and the account of them found right.
 
 use crate::engine::{self, Engine, MANIFEST_PATH, META_PATH};
+use crate::first_reading::{self, FirstReading};
 use crate::manifest::{self, Accountant, Manifest, ManifestFault, Statement};
 use crate::manifest_file::ManifestFile;
 use crate::open_error::OpenError;
 use crate::own_files::{self, StoreLock};
-use crate::record_key::RecordKey;
 use crate::stored::StoreRevision;
-use crate::view::Entry;
-use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
@@ -24,7 +22,7 @@ pub(crate) enum Trust {
 /// A store that was found right.
 pub(crate) struct Found<E> {
     pub(crate) engine: E,
-    pub(crate) records: BTreeMap<RecordKey, Entry>,
+    pub(crate) records: FirstReading,
     pub(crate) manifest: Manifest,
     pub(crate) manifest_file: ManifestFile,
     pub(crate) lock: StoreLock,
@@ -32,7 +30,7 @@ pub(crate) struct Found<E> {
 
 /// The entries of an engine.
 struct Contents {
-    records: BTreeMap<RecordKey, Entry>,
+    records: FirstReading,
     /// What the records read add up to.
     counted: Manifest,
     /// What the store says they add up to.
@@ -46,7 +44,7 @@ pub(crate) fn open<E: Engine>(
     file: &Path,
     accountant: &Accountant,
     trust: Trust,
-    start: impl FnOnce(&Path) -> Result<E, OpenError>,
+    start: impl Fn(&Path) -> Result<E, OpenError>,
 ) -> Result<Found<E>, OpenError> {
     let lock = StoreLock::take(store)?;
     let outside = match trust {
@@ -60,7 +58,12 @@ pub(crate) fn open<E: Engine>(
     let mut engine = start(store)?;
     let contents = read(&engine, accountant, store)?;
     let manifest = match contents.account(accountant)? {
-        Some(manifest) => manifest,
+        Some(manifest) => {
+            // It keeps much of what was read through it. One that starts anew gives that memory back.
+            drop(engine);
+            engine = start(store)?;
+            manifest
+        }
         None => {
             refuse_to_start_empty(outside.as_ref(), trust)?;
             initialise(&mut engine, accountant).map_err(|what| engine_failed(store, what))?
@@ -124,20 +127,18 @@ impl Contents {
 }
 
 fn read<E: Engine>(engine: &E, accountant: &Accountant, store: &Path) -> Result<Contents, OpenError> {
-    let mut contents = Contents { records: BTreeMap::new(), counted: Accountant::empty(), stated: None, meta: None };
-    engine.read_all(&mut |path, value| {
+    let mut meta = None;
+    let mut stated = None;
+    let own = |path: &[u8], value: &[u8]| {
         if path == META_PATH.as_bytes() {
-            contents.meta = Some(engine::check_meta(value, &accountant.store_id, store)?);
-        } else if path == MANIFEST_PATH.as_bytes() {
-            contents.stated = Some(accountant.decode(value).map_err(|fault| refused(&fault, store))?);
+            meta = Some(engine::check_meta(value, &accountant.store_id, store)?);
         } else {
-            let (key, entry) = engine::decode_entry(path, value)?;
-            accountant.add(&mut contents.counted, &key, &entry);
-            contents.records.insert(key, entry);
+            stated = Some(accountant.decode(value).map_err(|fault| refused(&fault, store))?);
         }
         Ok(())
-    })?;
-    Ok(contents)
+    };
+    let (records, counted) = first_reading::read_and_count(accountant, |visit| engine.read_all(visit), own)?;
+    Ok(Contents { records, counted, stated, meta })
 }
 
 /// Writes the first two entries of a new store.

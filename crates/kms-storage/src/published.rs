@@ -2,9 +2,11 @@
 
 use crate::change_feed::ChangeFeed;
 use crate::commit::{Fence, Role};
+use crate::record_key::RecordKey;
 use crate::store::{StoreError, WatchError};
 use crate::stored::StoreRevision;
-use crate::view::{Decided, View};
+use crate::view::{Decided, Staged, View};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::watch;
@@ -43,12 +45,16 @@ impl Published {
         self.view.write().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A group is about to be written: readers are shown what it replaces until it is published.
+    pub(crate) fn begin(&self, staged: &HashMap<RecordKey, Staged>) {
+        // A reader keeps the view until it has read from the engine, so none that began before reads what comes now.
+        self.write().begin(staged);
+    }
+
     /// Shows durable commits to readers, all at once, and wakes watchers.
     pub(crate) fn publish(&self, group: Vec<Decided>) {
         let mut view = self.write();
-        for decided in group {
-            view.publish(decided);
-        }
+        view.publish(group);
         self.ring(&view);
     }
 
@@ -68,8 +74,9 @@ impl Published {
         Ok(ChangeFeed::new(Arc::clone(self), self.listener.clone(), from))
     }
 
-    /// Refuses reads from now on and ends every feed.
+    /// Refuses reads from now on and ends every feed. No reader is at the engine any more when this returns.
     pub(crate) fn close(&self) {
+        self.write().close();
         *self.bell.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }

@@ -12,6 +12,9 @@ pub const KEY_PREFIX: &str = "key/";
 /// Every name record's path begins with this: `name/<organisation>/<SHA-256 of the name in hex>`.
 pub const NAME_PREFIX: &str = "name/";
 
+/// Characters of a key id: 32 hexadecimal digits in five groups.
+const ID_LEN: usize = 36;
+
 /// The place of one record: a readable path of ASCII characters. Keys sort by their path's bytes.
 ///
 /// A key name may hold any characters, so its path holds the name's SHA-256 instead.
@@ -60,16 +63,20 @@ impl RecordKey {
         let (table, rest) = path.split_once('/')?;
         let (organisation, last) = rest.split_once('/')?;
         let organisation = organisation.parse().ok()?;
-        let key = match table {
-            "key" => Self::of(RecordKind::Key { organisation, id: last.parse().ok()? }),
+        // With their length and in lower case, ids and digests have one spelling each.
+        if last.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            return None;
+        }
+        let kind = match table {
+            "key" if last.len() == ID_LEN => RecordKind::Key { organisation, id: last.parse().ok()? },
             "name" => {
                 let mut digest = [0; 32];
                 hex::decode_to_slice(last, &mut digest).ok()?;
-                Self::of(RecordKind::Name { organisation, digest })
+                RecordKind::Name { organisation, digest }
             }
             _ => return None,
         };
-        (key.as_str() == path).then_some(key)
+        Some(Self { path: path.into(), kind })
     }
 
     /// The path.
@@ -170,6 +177,10 @@ mod tests {
             "key//x",
             &format!("key/ACME/{ID}"),
             &format!("key/acme/{upper}"),
+            &format!("key/acme/{}", ID.replace('-', "")),
+            &format!("key/acme/{{{ID}}}"),
+            &format!("key/acme/urn:uuid:{ID}"),
+            &format!("key/acme/{}-", &ID[..35]),
             &format!("key/acme/{ID}/"),
             &format!("keys/acme/{ID}"),
             &format!("/key/acme/{ID}"),

@@ -2,12 +2,12 @@
 //!
 //! What sled leaves to its user is done around it: a committed batch is not on disk before `flush`, and `flush` alone does
 //! not outlive a power cut (its log is written out with `sync_file_range`), so every write ends with fsyncs. Damage that
-//! sled hides (a lost tail, an older state) is found by the manifest at the next opening. Reads never touch sled: they are
-//! answered from memory, so neither a panic nor a slow page of sled's reaches them.
+//! sled hides (a lost tail, an older state) is found by the manifest at the next opening. Records are read from sled on
+//! threads that may wait for the disk, and a panic of sled's is an error of the one read that met it.
 
 use crate::change_feed::ChangeFeed;
 use crate::commit::{Commit, CommitError, Durable, Fence, Role};
-use crate::engine::{Engine, Visit};
+use crate::engine::{self, Engine, Visit};
 use crate::group_commit::GroupCommit;
 use crate::manifest::{Accountant, ManifestKey};
 use crate::open_error::OpenError;
@@ -15,23 +15,28 @@ use crate::opening::{self, Found, Trust};
 use crate::own_files;
 use crate::power_safe::SyncedFiles;
 use crate::published::Published;
+use crate::reader::{RecordReader, Walk};
 use crate::record_key::RecordKey;
 use crate::room::Room;
 use crate::store::{Durability, Health, Page, ScanError, Store, StoreError, WatchError};
 use crate::stored::{StoreRevision, Stored};
-use crate::view::History;
+use crate::view::{Entry, History, View};
 use async_trait::async_trait;
 use std::any::Any;
+use std::fmt::Display;
 use std::io;
+use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 use tokio::sync::oneshot;
+use tokio::task;
 
-/// sled's page cache in bytes. Its default is 1 GiB; reads are answered from elsewhere, so it serves writes only.
-const CACHE: u64 = 32 << 20;
+/// sled's page cache in bytes. Its default is 1 GiB. Crypto calls read no records, and what the cache lacks is in the
+/// operating system's, so it is small.
+const CACHE: u64 = 4 << 20;
 
 /// How long a store that was just closed in this process is waited for: sled locks its file too, and its helper threads
 /// let go of it a moment after the store itself.
@@ -95,7 +100,8 @@ impl SledStore {
 #[async_trait]
 impl Store for SledStore {
     async fn get(&self, key: &RecordKey) -> Result<Stored, StoreError> {
-        Ok(self.published.open()?.get(key))
+        let key = key.clone();
+        self.reading(move |view| view.get(&key)).await?
     }
 
     async fn scan(
@@ -105,7 +111,8 @@ impl Store for SledStore {
         at: Option<StoreRevision>,
         limit: usize,
     ) -> Result<Page, ScanError> {
-        self.published.open()?.scan(prefix, after, at, limit)
+        let (prefix, after) = (prefix.to_owned(), after.cloned());
+        self.reading(move |view| view.scan(&prefix, after.as_ref(), at, limit)).await?
     }
 
     async fn commit(&self, commit: Commit) -> Result<Durable, CommitError> {
@@ -118,6 +125,10 @@ impl Store for SledStore {
 
     async fn acquire(&self, role: Role) -> Result<Fence, StoreError> {
         self.writer.acquire(role).await
+    }
+
+    fn started(&self) {
+        self.published.write().forget_first_reading();
     }
 
     fn health(&self) -> Health {
@@ -134,10 +145,25 @@ impl Store for SledStore {
     }
 }
 
+impl SledStore {
+    /// Reads from the view on a thread that may wait for the disk.
+    async fn reading<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&View) -> T + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let published = Arc::clone(&self.published);
+        let reading = task::spawn_blocking(move || published.open().map(|view| read(&view)));
+        reading.await.unwrap_or_else(|fault| Err(StoreError::Unavailable(fault.to_string())))
+    }
+}
+
 struct Sled {
     db: sled::Db,
     files: SyncedFiles,
 }
+
+/// Reads while [`Sled`] writes: sled makes a batch visible as a whole.
+struct SledReader(sled::Db);
 
 impl Sled {
     fn start(path: &Path) -> Result<Self, OpenError> {
@@ -163,6 +189,10 @@ impl Engine for Sled {
         Ok(())
     }
 
+    fn reader(&self) -> Box<dyn RecordReader> {
+        Box::new(SledReader(self.db.clone()))
+    }
+
     fn write(&mut self, entries: Vec<(Vec<u8>, Vec<u8>)>) -> Result<(), String> {
         let mut batch = sled::Batch::default();
         for (path, value) in entries {
@@ -178,6 +208,41 @@ impl Engine for Sled {
     }
 }
 
+impl RecordReader for SledReader {
+    fn entry(&self, key: &RecordKey) -> Result<Option<Entry>, StoreError> {
+        contained(|| match self.0.get(key.as_str()).map_err(unavailable)? {
+            Some(value) => Ok(Some(engine::decode_entry(key.as_str().as_bytes(), &value).map_err(unavailable)?.1)),
+            None => Ok(None),
+        })
+    }
+
+    fn walk(&self, start: Bound<&str>, visit: &mut Walk<'_>) -> Result<(), StoreError> {
+        contained(|| {
+            for entry in self.0.range::<&str, _>((start, Bound::Unbounded)) {
+                let (path, value) = entry.map_err(unavailable)?;
+                if engine::is_system(&path) {
+                    continue;
+                }
+                let (key, entry) = engine::decode_entry(&path, &value).map_err(unavailable)?;
+                if visit(key, entry).is_break() {
+                    break;
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Makes a panic of sled's an error.
+fn contained<T>(read: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    catch_unwind(AssertUnwindSafe(read))
+        .unwrap_or_else(|panic| Err(StoreError::Unavailable(format!("the engine panicked: {}", told_by(&*panic)))))
+}
+
+fn unavailable(cause: impl Display) -> StoreError {
+    StoreError::Unavailable(cause.to_string())
+}
+
 /// Opens and checks on a thread of its own, because sled works long there, and panics on some kinds of damage.
 async fn find(paths: SledPaths, accountant: Accountant, trust: Trust) -> Result<Found<Sled>, OpenError> {
     let path = paths.store.clone();
@@ -186,7 +251,10 @@ async fn find(paths: SledPaths, accountant: Accountant, trust: Trust) -> Result<
         let found = catch_unwind(AssertUnwindSafe(|| {
             opening::open(&paths.store, &paths.manifest, &accountant, trust, Sled::start)
         }));
-        let _caller_left = reply.send(found.unwrap_or_else(|panic| Err(OpenError::Damaged { what: told_by(&*panic) })));
+        let _caller_left = reply.send(found.unwrap_or_else(|panic| {
+            let what = format!("the engine panicked while it was opened: {}", told_by(&*panic));
+            Err(OpenError::Damaged { what })
+        }));
     };
     thread::Builder::new()
         .name("store-opener".to_owned())
@@ -225,12 +293,12 @@ fn open_error(path: &Path, error: sled::Error) -> OpenError {
 
 /// What a panic said.
 fn told_by(panic: &(dyn Any + Send)) -> String {
-    let text = panic
+    panic
         .downcast_ref::<String>()
         .map(String::as_str)
         .or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("without a word");
-    format!("the engine panicked while it was opened: {text}")
+        .unwrap_or("without a word")
+        .to_owned()
 }
 
 #[cfg(test)]
@@ -240,7 +308,7 @@ mod tests {
     use crate::engine::{META_PATH, encode_entry, encode_meta};
     use crate::manifest::tests::TestKey;
     use crate::stored::{Body, RecordVersion};
-    use crate::view::{Content, Entry};
+    use crate::view::Content;
 
     const STORE_ID: [u8; 16] = [1; 16];
 

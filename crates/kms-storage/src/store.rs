@@ -55,6 +55,9 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError`] when the engine cannot tell.
     async fn acquire(&self, role: Role) -> Result<Fence, StoreError>;
 
+    /// Its user has read what it needs to start: what the store kept in memory to make that quick may go.
+    fn started(&self) {}
+
     /// Whether the store takes changes.
     fn health(&self) -> Health;
 

@@ -1,15 +1,17 @@
-//! The durable state in memory: what reads are answered from, and what changes are decided on.
+//! The durable state: what reads are answered from, and what changes are decided on.
 //!
-//! It holds every record (sealed bytes, as in the engine) and the recent past. A store publishes commits to it only once
-//! they are durable, all writes of a group at once: so a read can show neither a change that may yet be lost nor half of
-//! one, and never waits for the disk.
+//! The records lie in the engine and are read there. In memory are those that the group under way replaces, as they were
+//! before it, and those that the recent past replaced. A group's writes are shown only once they are durable, all of them at
+//! once: so a read can show neither a change that may yet be lost nor half of one, and does not wait for the group's syncs.
 
 use crate::commit::{Commit, CommitError, Fence, NewBody, Role};
+use crate::first_reading::FirstReading;
+use crate::reader::RecordReader;
 use crate::record_key::RecordKey;
-use crate::store::{MAX_PAGE, Page, ScanError, WatchError};
+use crate::store::{MAX_PAGE, Page, ScanError, StoreError, WatchError};
 use crate::stored::{Body, RecordVersion, StoreRevision, Stored};
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::ops::Bound;
+use std::collections::{HashMap, VecDeque};
+use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 
 /// How much of the past is kept for scans at a revision and for watchers.
@@ -46,11 +48,31 @@ pub(crate) enum Content {
 /// A commit that was decided on and waits to become durable.
 pub(crate) struct Decided {
     pub(crate) revision: StoreRevision,
-    pub(crate) entries: Vec<(RecordKey, Entry)>,
+    pub(crate) writes: Vec<DecidedWrite>,
+}
+
+/// One record that a commit writes.
+pub(crate) struct DecidedWrite {
+    pub(crate) key: RecordKey,
+    /// What the commit finds there, which another commit of its group may have written.
+    pub(crate) before: Option<Entry>,
+    pub(crate) entry: Entry,
+}
+
+/// What a group makes of one record.
+pub(crate) struct Staged {
+    /// The durable record that the group replaces.
+    pub(crate) before: Option<Entry>,
+    pub(crate) entry: Entry,
 }
 
 pub(crate) struct View {
-    records: BTreeMap<RecordKey, Entry>,
+    /// `None` once the store is closed.
+    records: Option<Box<dyn RecordReader>>,
+    /// The same records, as long as none was changed and the store's user has not started yet.
+    first_reading: Option<FirstReading>,
+    /// The records that the group under way writes, as they were before it: the engine may show either.
+    under_way: HashMap<RecordKey, Option<Entry>>,
     revision: StoreRevision,
     past: VecDeque<Past>,
     past_bytes: usize,
@@ -81,20 +103,43 @@ pub struct Change {
 }
 
 impl View {
-    pub(crate) const fn new(records: BTreeMap<RecordKey, Entry>, revision: StoreRevision, history: History) -> Self {
-        Self { records, revision, past: VecDeque::new(), past_bytes: 0, history, scheduler: None }
+    pub(crate) fn new(records: Box<dyn RecordReader>, revision: StoreRevision, history: History) -> Self {
+        Self {
+            records: Some(records),
+            first_reading: None,
+            under_way: HashMap::new(),
+            revision,
+            past: VecDeque::new(),
+            past_bytes: 0,
+            history,
+            scheduler: None,
+        }
+    }
+
+    /// The same view, of a store of which everything was just read.
+    pub(crate) fn after(self, reading: FirstReading) -> Self {
+        Self { first_reading: Some(reading), ..self }
+    }
+
+    /// Lets go of what the opening of the store read.
+    pub(crate) fn forget_first_reading(&mut self) {
+        self.first_reading = None;
     }
 
     pub(crate) const fn revision(&self) -> StoreRevision {
         self.revision
     }
 
-    pub(crate) fn entry(&self, key: &RecordKey) -> Option<&Entry> {
-        self.records.get(key)
+    /// The durable record at `key`.
+    pub(crate) fn entry(&self, key: &RecordKey) -> Result<Option<Entry>, StoreError> {
+        match self.under_way.get(key) {
+            Some(before) => Ok(before.clone()),
+            None => self.records()?.entry(key),
+        }
     }
 
-    pub(crate) fn get(&self, key: &RecordKey) -> Stored {
-        self.records.get(key).map_or(Stored::ABSENT, Entry::stored)
+    pub(crate) fn get(&self, key: &RecordKey) -> Result<Stored, StoreError> {
+        Ok(self.entry(key)?.as_ref().map_or(Stored::ABSENT, Entry::stored))
     }
 
     pub(crate) fn scan(
@@ -114,23 +159,25 @@ impl View {
             Some(after) if after.as_str() >= prefix => Bound::Excluded(after.as_str()),
             Some(_) | None => Bound::Included(prefix),
         };
-        let mut entries = Vec::new();
-        for (key, entry) in self.records.range::<str, _>((start, Bound::Unbounded)) {
+        let mut entries: Vec<(RecordKey, Stored)> = Vec::new();
+        let mut next = None;
+        self.records()?.walk(start, &mut |key, entry| {
             if !key.as_str().starts_with(prefix) {
-                break;
+                return ControlFlow::Break(());
             }
-            let then = match before.get(key) {
-                Some(replaced) => *replaced,
+            let then = match before.get(&key) {
+                Some(replaced) => replaced.cloned(),
                 None => Some(entry),
             };
-            let Some(then) = then else { continue };
+            let Some(then) = then else { return ControlFlow::Continue(()) };
             if entries.len() == limit {
-                let next = entries.last().map(|(key, _): &(RecordKey, Stored)| key.clone());
-                return Ok(Page { entries, at, next });
+                next = entries.last().map(|(key, _)| key.clone());
+                return ControlFlow::Break(());
             }
-            entries.push((key.clone(), then.stored()));
-        }
-        Ok(Page { entries, at, next: None })
+            entries.push((key, then.stored()));
+            ControlFlow::Continue(())
+        })?;
+        Ok(Page { entries, at, next })
     }
 
     /// The first change after `from`, or `None` when there is none yet.
@@ -155,15 +202,40 @@ impl View {
         Fence { role, token }
     }
 
-    /// Puts a durable commit in place of what it replaces.
-    pub(crate) fn publish(&mut self, decided: Decided) {
-        let mut replaced = Vec::with_capacity(decided.entries.len());
+    /// From now on reads are answered with what the group under way replaces, whatever the engine shows.
+    pub(crate) fn begin(&mut self, staged: &HashMap<RecordKey, Staged>) {
+        self.forget_first_reading();
+        self.under_way = staged.iter().map(|(key, staged)| (key.clone(), staged.before.clone())).collect();
+    }
+
+    /// The group under way is durable, and the engine shows what it wrote: these commits.
+    pub(crate) fn publish(&mut self, group: Vec<Decided>) {
+        self.under_way = HashMap::new();
+        for decided in group {
+            self.remember(decided);
+        }
+    }
+
+    /// No record is read any more: the engine is to be released.
+    pub(crate) fn close(&mut self) {
+        self.forget_first_reading();
+        self.records = None;
+    }
+
+    fn records(&self) -> Result<&dyn RecordReader, StoreError> {
+        match (&self.first_reading, &self.records) {
+            (Some(reading), Some(_)) => Ok(reading),
+            (None, Some(records)) => Ok(records.as_ref()),
+            (_, None) => Err(StoreError::Closed),
+        }
+    }
+
+    fn remember(&mut self, decided: Decided) {
         let mut bytes = 0;
-        for (key, entry) in decided.entries {
-            let version = entry.version;
-            let before = self.records.insert(key.clone(), entry);
+        let mut replaced = Vec::with_capacity(decided.writes.len());
+        for DecidedWrite { key, before, entry } in decided.writes {
             bytes += before.as_ref().map_or(0, Entry::len);
-            replaced.push(Replaced { key, version, before });
+            replaced.push(Replaced { key, version: entry.version, before });
         }
         self.revision = decided.revision;
         self.past.push_back(Past { revision: decided.revision, replaced, bytes });
@@ -182,7 +254,7 @@ impl View {
         StoreRevision::new(self.revision.get().saturating_sub(kept))
     }
 
-    /// What stood at revision `at` for every record written since.
+    /// What stood at revision `at` for every record written since, or being written.
     fn replaced_since(&self, at: StoreRevision) -> HashMap<&RecordKey, Option<&Entry>> {
         let since = self.past.partition_point(|past| past.revision <= at);
         let mut before = HashMap::new();
@@ -190,6 +262,9 @@ impl View {
             for replaced in &past.replaced {
                 before.entry(&replaced.key).or_insert(replaced.before.as_ref());
             }
+        }
+        for (key, durable) in &self.under_way {
+            before.entry(key).or_insert(durable.as_ref());
         }
         before
     }
@@ -204,7 +279,7 @@ impl View {
 /// Commits decided on one after the other on top of a view, before any of them is durable.
 pub(crate) struct Group<'v> {
     view: &'v View,
-    staged: HashMap<RecordKey, Entry>,
+    staged: HashMap<RecordKey, Staged>,
     revision: StoreRevision,
 }
 
@@ -222,10 +297,10 @@ impl<'v> Group<'v> {
         let Some(revision) = self.revision.next() else {
             return Err(CommitError::ReadOnly("the store has no further revision".to_owned()));
         };
-        let mut entries = Vec::with_capacity(commit.writes.len());
+        let mut writes = Vec::with_capacity(commit.writes.len());
         for write in commit.writes {
-            let before = self.staged.get(&write.key).or_else(|| self.view.entry(&write.key));
-            let found = before.map_or(RecordVersion::NEVER, |entry| entry.version);
+            let before = self.found(&write.key)?;
+            let found = before.as_ref().map_or(RecordVersion::NEVER, |entry| entry.version);
             let (true, Some(version)) = (found == write.expected, found.next()) else {
                 return Err(CommitError::Conflict { key: write.key, found });
             };
@@ -233,16 +308,31 @@ impl<'v> Group<'v> {
                 NewBody::Live(bytes) => Content::Live(bytes.into()),
                 NewBody::Tombstone => Content::Tombstone,
             };
-            entries.push((write.key, Entry { version, revision, content }));
+            writes.push(DecidedWrite { key: write.key, before, entry: Entry { version, revision, content } });
         }
         self.revision = revision;
-        self.staged.extend(entries.iter().cloned());
-        Ok(Decided { revision, entries })
+        for DecidedWrite { key, before, entry } in &writes {
+            match self.staged.get_mut(key) {
+                Some(staged) => staged.entry = entry.clone(),
+                None => {
+                    let staged = Staged { before: before.clone(), entry: entry.clone() };
+                    self.staged.insert(key.clone(), staged);
+                }
+            }
+        }
+        Ok(Decided { revision, writes })
     }
 
     /// What the group makes of each record it wrote.
-    pub(crate) fn finish(self) -> HashMap<RecordKey, Entry> {
+    pub(crate) fn finish(self) -> HashMap<RecordKey, Staged> {
         self.staged
+    }
+
+    fn found(&self, key: &RecordKey) -> Result<Option<Entry>, CommitError> {
+        match self.staged.get(key) {
+            Some(staged) => Ok(Some(staged.entry.clone())),
+            None => self.view.entry(key).map_err(|cause| CommitError::ReadOnly(cause.to_string())),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// A text that breaks the rules of its kind; the message says which rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -9,11 +10,11 @@ use std::str::FromStr;
 pub struct InvalidText(&'static str);
 
 macro_rules! text {
-    ($(#[$doc:meta])* $name:ident, $check:path) => {
+    ($(#[$doc:meta])* $name:ident($held:ty), $check:path) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $name(Box<str>);
+        pub struct $name($held);
 
         impl $name {
             /// The text as the user gave it.
@@ -42,7 +43,7 @@ macro_rules! text {
 
         impl From<$name> for String {
             fn from(value: $name) -> String {
-                value.0.into_string()
+                String::from(&*value.0)
             }
         }
 
@@ -57,22 +58,24 @@ macro_rules! text {
 text! {
     /// The name of a key, unique within an organisation and zone: 1 to 255 characters, none of them a control or
     /// text-direction character, no blank at either end.
-    KeyName, check_key_name
+    KeyName(Box<str>), check_key_name
 }
 
 text! {
     /// A key's description: at most 1024 characters; line breaks and tabs are the only control characters allowed.
-    Description, check_description
+    Description(Box<str>), check_description
 }
 
 text! {
     /// An organisation as the configuration names it: 1 to 63 of `a-z`, `0-9` and `-`, not starting or ending with `-`.
-    OrganisationName, check_slug
+    /// Clones share the text: few organisations own many keys.
+    OrganisationName(Arc<str>), check_slug
 }
 
 text! {
     /// A zone, such as `ch-gva-2`: 1 to 63 of `a-z`, `0-9` and `-`, not starting or ending with `-`.
-    ZoneName, check_slug
+    /// Clones share the text.
+    ZoneName(Arc<str>), check_slug
 }
 
 impl Default for Description {

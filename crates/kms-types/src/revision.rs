@@ -1,7 +1,7 @@
 //! Counters that only go up.
 
 use std::fmt;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 
 /// The version of a key's material: 1 for the first, and one more with every rotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
@@ -47,22 +47,25 @@ impl fmt::Display for MaterialVersion {
 /// changes, in that zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
-pub struct Revision(u64);
+pub struct Revision(NonZeroU64);
 
 impl Revision {
     /// The revision of a key just created.
-    pub const FIRST: Self = Self(1);
+    pub const FIRST: Self = Self(NonZeroU64::MIN);
 
     /// The revision of that number, or `None` for zero.
     #[must_use]
     pub const fn new(number: u64) -> Option<Self> {
-        if number == 0 { None } else { Some(Self(number)) }
+        match NonZeroU64::new(number) {
+            Some(number) => Some(Self(number)),
+            None => None,
+        }
     }
 
     /// The number, from 1.
     #[must_use]
     pub const fn get(self) -> u64 {
-        self.0
+        self.0.get()
     }
 
     /// The revision after this one, or `None` at the end of the range.

@@ -154,7 +154,7 @@ pub(crate) struct OpenKeyring<'lock> {
     /// The same keyring, for the tags of the store's manifest: the store and the service each own what they use.
     pub(crate) for_manifest: Keyring,
     /// The file, to be written anew when keyring or root key change.
-    pub(crate) file: KeyringFile,
+    pub(crate) file: Arc<KeyringFile>,
     /// What is left to do when this is the zone's first start.
     pub(crate) first_start: Option<FirstStart<'lock>>,
 }
@@ -268,7 +268,7 @@ impl<'lock> OpenKeyring<'lock> {
         let by = by.clone();
         let in_use = InUse { key, by, descriptor, since, generation: generation.unwrap_or(0) };
         let settled = zone.location.keyring.clone();
-        let file = KeyringFile::new(settled, name, &keyring, in_use, Arc::clone(entropy));
+        let file = Arc::new(KeyringFile::new(settled, name, &keyring, in_use, Arc::clone(entropy)));
         Ok(Self { keyring, for_manifest, file, first_start })
     }
 }

@@ -9,7 +9,9 @@ use kms_audit::{AuditSettings, FileAuditLog, LogKeys};
 use kms_crypto::{Entropy, Keyring, OsEntropy};
 use kms_http::{FrontDoor, Handshake, OperationFaults, RequestMetrics, ZoneEntry};
 use kms_link::{FrameFaults, LinkConfig};
-use kms_service::{Kms, KmsConfig, OrganisationConfig, Parts, ReplicationConfig, Running, ServiceClock};
+use kms_service::{
+    KeyringVault, Kms, KmsConfig, OrganisationConfig, Parts, ReplicationConfig, Running, SHRED_AFTER, ServiceClock,
+};
 use kms_storage::{ManifestKey, SledPaths, SledStore};
 use kms_types::ZoneName;
 use tokio::net::TcpListener;
@@ -187,7 +189,7 @@ async fn start_service(
     plan: ZonePlan<'_>,
     replication: Option<ReplicationConfig>,
     lock: &ZoneLock,
-) -> Result<(Kms, Running, KeyringFile), Failure> {
+) -> Result<(Kms, Running, Arc<KeyringFile>), Failure> {
     let zone = plan.zone.clone();
     let failure = |error: &dyn Display| zone_failure(&zone, error);
     let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
@@ -211,7 +213,15 @@ async fn start_service(
         keys_per_organisation: plan.limits.keys_per_organisation,
         replication,
     };
-    let parts = Parts { store: Arc::new(store), keyring, entropy, clock: plan.clock, audit: Arc::new(audit) };
+    let parts = Parts {
+        store: Arc::new(store),
+        keyring,
+        keyring_vault: Arc::clone(&file) as Arc<dyn KeyringVault>,
+        shred_after: SHRED_AFTER,
+        entropy,
+        clock: plan.clock,
+        audit: Arc::new(audit),
+    };
     let (kms, running) = Kms::start(config, parts).await.map_err(|error| failure(&error))?;
     Ok((kms, running, file))
 }

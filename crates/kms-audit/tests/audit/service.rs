@@ -5,8 +5,8 @@ use kms_audit::{FileAuditLog, verify_log};
 use kms_crypto::{EncryptionContext, MacKey, OsEntropy, SecretBytes};
 use kms_lifecycle::{Command, Reach};
 use kms_service::{
-    Caller, CreateKey, CredentialConfig, Kms, KmsConfig, KmsError, OrganisationConfig, Parts, ReEncryptDestination,
-    ReEncryptSource, RequestOrigin, Running, ServiceClock,
+    Caller, CreateKey, CredentialConfig, Kms, KmsConfig, KmsError, NoKeyringVault, OrganisationConfig, Parts,
+    ReEncryptDestination, ReEncryptSource, RequestOrigin, Running, SHRED_AFTER, ServiceClock,
 };
 use kms_storage::{MemoryStore, Store};
 use kms_types::{DataKeyLength, DeletionDelay, KeyId};
@@ -34,6 +34,8 @@ async fn start(scene: &Scene, store: &Arc<MemoryStore>) -> Zone {
         keyring: scene.keyring(),
         entropy: Arc::new(OsEntropy),
         clock: Arc::clone(&clock),
+        keyring_vault: Arc::new(NoKeyringVault),
+        shred_after: SHRED_AFTER,
         audit: Arc::new(log.unwrap_or_else(|error| panic!("{error}"))),
     };
     let config = KmsConfig {

@@ -3,13 +3,13 @@
 use crate::client::{Answer, Credential};
 use axum::body::Body;
 use http::Request;
-use kms_crypto::{Keyring, SecretBytes, ZonePrivateKey};
+use kms_crypto::{SecretBytes, ZonePrivateKey};
 use kms_http::{FrontDoor, OperationFaults, RequestLimits, ZoneEntry};
 use kms_service::{
-    CredentialConfig, Kms, KmsConfig, OrganisationConfig, Parts, ReplicationConfig, Running, ServiceClock,
+    CredentialConfig, Kms, KmsConfig, OrganisationConfig, Parts, ReplicationConfig, Running, SHRED_AFTER, ServiceClock,
 };
 use kms_storage::{MemoryStore, Store};
-use kms_testkit::{FakeTime, FaultyStore, SeededEntropy};
+use kms_testkit::{FakeTime, FaultyStore, SeededEntropy, TestVault};
 use kms_types::Timestamp;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -56,9 +56,12 @@ impl Zone {
         let time = FakeTime::at(Timestamp::from_nanos(1_790_000_000_123_456_789));
         let store = Arc::new(FaultyStore::new(Arc::new(MemoryStore::new())));
         let entropy = Arc::new(SeededEntropy::new(7));
+        let vault = Arc::new(TestVault::new(1));
         let parts = Parts {
             store: Arc::clone(&store) as Arc<dyn Store>,
-            keyring: Keyring::generate(&SeededEntropy::new(1)).unwrap(),
+            keyring: vault.keyring(),
+            keyring_vault: vault,
+            shred_after: SHRED_AFTER,
             entropy: Arc::clone(&entropy) as Arc<_>,
             clock: Arc::new(ServiceClock::new(Box::new(time.clone()))),
             audit: Arc::new(kms_service::NoAuditLog),

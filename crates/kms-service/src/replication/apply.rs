@@ -5,7 +5,6 @@ use kms_lifecycle::{ForeignState, Key, OriginState, OriginUpdate};
 use kms_replication::RefusalReason;
 use kms_storage::record::TombstoneRecord;
 use kms_storage::{Body, Commit, CommitError, RecordKey, RecordVersion, StoreRevision, Write};
-use kms_types::OrganisationName;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -75,7 +74,7 @@ impl Zone {
         material: &Material,
         change: &Undertaking<'_>,
     ) -> Result<Next, RefusalReason> {
-        let _turn = cell.turn.lock().await;
+        let _turn = self.directory.turn(cell).await;
         self.settled(cell).await.map_err(failed)?;
         let current = Arc::clone(&cell.look());
         let key = match current.key().apply_origin(state, self.clock.now()) {
@@ -110,7 +109,7 @@ impl Zone {
             return Err(failed("it is not known yet whether an earlier copy was stored"));
         }
         let place = RecordKey::key(organisation, state.id());
-        if self.take_note(organisation, &place, state).await? {
+        if self.take_note(&place).await? {
             return Ok(Next::Again);
         }
         let key = Key::replica_of(state, self.clock.now());
@@ -128,17 +127,18 @@ impl Zone {
         }
         let name_version = named.version.next().ok_or_else(|| failed("the name has no further version"))?;
         let version = RecordVersion::NEVER.next().ok_or_else(|| failed("the key has no further version"))?;
-        let record = self.records.seal_key(&key, material, version).map_err(failed)?;
-        let name = self.records.seal_name(organisation, key.name(), key.id(), name_version).map_err(failed)?;
+        let sealing = self.records.sealing().await;
+        let record = sealing.seal_key(&key, material, version).map_err(failed)?;
+        let name = sealing.seal_name(organisation, key.name(), key.id(), name_version).map_err(failed)?;
         let writes = vec![
             Write::live(place.clone(), RecordVersion::NEVER, record),
             Write::live(name_place, named.version, name),
         ];
-        match self.store.commit(Commit::new(writes)).await {
+        match sealing.commit(self.store.as_ref(), Commit::new(writes)).await {
             Ok(durable) => {
                 let snapshot = Snapshot::new(key, material.clone(), version);
                 tell(snapshot.key(), "replica of another zone's key made");
-                let key = Arc::clone(snapshot.key());
+                let key = snapshot.to_key();
                 reservation.fulfil(snapshot, &durable);
                 let made = Recorded::of("apply-replica", Actor::Peer(key.origin_zone()), &key, durable.revision());
                 self.record(change, made).await.map_err(failed)?;
@@ -156,18 +156,13 @@ impl Zone {
     }
 
     /// Shows what the store has at the place of a key that is not shown; false when there is nothing.
-    async fn take_note(
-        &self,
-        organisation: &OrganisationName,
-        place: &RecordKey,
-        state: &OriginState,
-    ) -> Result<bool, RefusalReason> {
+    async fn take_note(&self, place: &RecordKey) -> Result<bool, RefusalReason> {
         let stored = self.store.get(place).await.map_err(failed)?;
         let sealed = match stored.body {
             Body::Live(sealed) => sealed,
             Body::Absent | Body::Tombstone => return Ok(false),
         };
-        match self.records.open_key(organisation, state.id(), stored.version, &sealed).map_err(failed)? {
+        match self.records.open_key(place, stored.version, &sealed).map_err(failed)? {
             Opened::Key(snapshot) => self.directory.load(snapshot),
             Opened::Tombstone(tombstone) => self.directory.load_tombstone(tombstone.id, Deleted::from(&tombstone)),
         };
@@ -180,7 +175,7 @@ impl Zone {
         tombstone: &TombstoneRecord,
         change: &Undertaking<'_>,
     ) -> Result<Next, RefusalReason> {
-        let _turn = cell.turn.lock().await;
+        let _turn = self.directory.turn(cell).await;
         self.settled(cell).await.map_err(failed)?;
         let current = Arc::clone(&cell.look());
         let key = current.key();
@@ -208,7 +203,7 @@ impl Zone {
         let place = RecordKey::key(&tombstone.organisation, tombstone.id);
         let stored = self.store.get(&place).await.map_err(failed)?;
         if let Body::Live(sealed) = stored.body {
-            let opened = self.records.open_key(&tombstone.organisation, tombstone.id, stored.version, &sealed);
+            let opened = self.records.open_key(&place, stored.version, &sealed);
             match opened.map_err(failed)? {
                 Opened::Key(snapshot) => self.directory.load(snapshot),
                 Opened::Tombstone(found) => self.directory.load_tombstone(found.id, Deleted::from(&found)),
@@ -216,8 +211,9 @@ impl Zone {
             return Ok(Next::Again);
         }
         let version = stored.version.next().ok_or_else(|| failed("the key has no further version"))?;
-        let record = self.records.seal_tombstone(tombstone, version).map_err(failed)?;
-        match self.store.commit(Commit::new(vec![Write::live(place, stored.version, record)])).await {
+        let sealing = self.records.sealing().await;
+        let record = sealing.seal_tombstone(tombstone, version).map_err(failed)?;
+        match sealing.commit(self.store.as_ref(), Commit::new(vec![Write::live(place, stored.version, record)])).await {
             Ok(durable) => {
                 self.directory.note_tombstone(tombstone.id, Deleted::from(tombstone), &durable);
                 self.record(change, buried(tombstone, durable.revision())).await.map_err(failed)?;

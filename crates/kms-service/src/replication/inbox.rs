@@ -67,7 +67,8 @@ impl Zone {
     fn held(&self, key: KeyId) -> Held {
         match self.directory.sight(key) {
             Sight::Live(cell) => {
-                let key = Arc::clone(cell.look().key());
+                let shown = cell.look();
+                let key = shown.key();
                 Held::Key { origin: key.origin_zone().clone(), revision: key.origin_revision() }
             }
             Sight::Deleted(deleted) => Held::Tombstone { origin: deleted.origin.clone(), revision: deleted.revision },

@@ -27,16 +27,17 @@ impl Zone {
         let place = RecordKey::key(&deleted.organisation, key);
         let stored = self.store.get(&place).await.map_err(|cause| cause.to_string())?;
         let Body::Live(sealed) = stored.body else { return Err("the tombstone is missing".into()) };
-        let tombstone = match self.records.open_key(&deleted.organisation, key, stored.version, &sealed) {
+        let tombstone = match self.records.open_key(&place, stored.version, &sealed) {
             Ok(Opened::Tombstone(tombstone)) => tombstone,
             Ok(Opened::Key(_)) => return Err("the tombstone is missing".into()),
             Err(cause) => return Err(cause.to_string()),
         };
         let tombstone = TombstoneRecord { replicas: BTreeSet::new(), ..tombstone };
         let version = stored.version.next().ok_or("the record has no further version")?;
-        let record = self.records.seal_tombstone(&tombstone, version).map_err(|cause| cause.to_string())?;
+        let sealing = self.records.sealing().await;
+        let record = sealing.seal_tombstone(&tombstone, version).map_err(|cause| cause.to_string())?;
         let commit = Commit::new(vec![Write::live(place, stored.version, record)]);
-        let durable = self.store.commit(commit).await.map_err(|cause| cause.to_string())?;
+        let durable = sealing.commit(self.store.as_ref(), commit).await.map_err(|cause| cause.to_string())?;
         self.directory.note_tombstone(key, Deleted::from(&tombstone), &durable);
         Ok(())
     }

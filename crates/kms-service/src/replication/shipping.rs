@@ -55,7 +55,7 @@ impl Zone {
         let place = RecordKey::key(&deleted.organisation, key);
         let stored = self.store.get(&place).await.map_err(|cause| cause.to_string())?;
         let Body::Live(sealed) = stored.body else { return Err("the tombstone is missing".into()) };
-        match self.records.open_key(&deleted.organisation, key, stored.version, &sealed) {
+        match self.records.open_key(&place, stored.version, &sealed) {
             Ok(Opened::Tombstone(tombstone)) => {
                 self.records.transfer_of_tombstone(&tombstone).map_err(|cause| cause.to_string())
             }

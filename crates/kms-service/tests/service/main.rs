@@ -11,5 +11,7 @@ mod lookup_model;
 mod races;
 mod records;
 mod refusals;
+mod shred_kills;
+mod shredding;
 mod zone;
 mod zones;

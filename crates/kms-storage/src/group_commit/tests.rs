@@ -2,14 +2,18 @@
 
 use super::*;
 use crate::commit::Write;
-use crate::engine::Visit;
+use crate::engine::{Visit, decode_entry, is_system};
 use crate::manifest::tests::accountant;
 use crate::open_error::OpenError;
 use crate::opening::{self, Trust};
+use crate::reader::{RecordReader, Walk};
 use crate::record_key::RecordKey;
-use crate::stored::{RecordVersion, StoreRevision, Stored};
+use crate::stored::{Body, RecordVersion, StoreRevision, Stored};
+use crate::view::Entry;
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::path::Path;
+use std::sync::Mutex;
 use std::sync::mpsc as gate;
 use std::time::Duration;
 
@@ -20,32 +24,61 @@ enum Next {
     Panic,
 }
 
-/// An engine in memory that says when it was asked to write, and then waits to be told what to do.
+/// What lies in the engine, which readers see as soon as it is written.
+#[derive(Clone, Default)]
+struct Entries(Arc<Mutex<BTreeMap<Vec<u8>, Vec<u8>>>>);
+
+/// An engine in memory that writes, says so, and then waits to be told how the write ends: readers of the engine itself
+/// see what is not durable yet.
 #[derive(Default)]
 struct Gated {
-    entries: BTreeMap<Vec<u8>, Vec<u8>>,
+    entries: Entries,
     gate: Option<(gate::Sender<usize>, gate::Receiver<Next>)>,
 }
 
 impl Engine for Gated {
     fn read_all(&self, visit: &mut Visit<'_>) -> Result<(), OpenError> {
-        self.entries.iter().try_for_each(|(path, value)| visit(path, value))
+        self.entries.0.lock().unwrap().iter().try_for_each(|(path, value)| visit(path, value))
+    }
+
+    fn reader(&self) -> Box<dyn RecordReader> {
+        Box::new(self.entries.clone())
     }
 
     fn write(&mut self, entries: Vec<(Vec<u8>, Vec<u8>)>) -> Result<(), String> {
+        let number = entries.len();
+        self.entries.0.lock().unwrap().extend(entries);
         if let Some((asked, told)) = &self.gate {
-            asked.send(entries.len()).unwrap();
+            asked.send(number).unwrap();
             match told.recv_timeout(Duration::from_secs(20)).unwrap() {
                 Next::Write => {}
                 Next::Fail => return Err("a planned failure".to_owned()),
                 Next::Panic => panic!("a planned panic"),
             }
         }
-        self.entries.extend(entries);
         Ok(())
     }
 
     fn sync(&mut self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+impl RecordReader for Entries {
+    fn entry(&self, key: &RecordKey) -> Result<Option<Entry>, StoreError> {
+        let entries = self.0.lock().unwrap();
+        Ok(entries.get(key.as_str().as_bytes()).map(|value| decode_entry(key.as_str().as_bytes(), value).unwrap().1))
+    }
+
+    fn walk(&self, start: Bound<&str>, visit: &mut Walk<'_>) -> Result<(), StoreError> {
+        let entries = self.0.lock().unwrap();
+        let records = entries.range::<[u8], _>((start.map(str::as_bytes), Bound::Unbounded));
+        for (path, value) in records.filter(|(path, _)| !is_system(path)) {
+            let (key, entry) = decode_entry(path, value).unwrap();
+            if visit(key, entry).is_break() {
+                break;
+            }
+        }
         Ok(())
     }
 }
@@ -89,7 +122,14 @@ impl Rig {
     }
 
     fn read(&self, last: u8) -> Stored {
-        self.published.read().get(&key(last))
+        self.published.read().get(&key(last)).unwrap()
+    }
+
+    /// Number, version and body of every record.
+    fn scan(&self, at: Option<u64>) -> Vec<(u8, u64, Body)> {
+        let page = self.published.read().scan("key/", None, at.map(StoreRevision::new), 100).unwrap();
+        let number = |key: &RecordKey| u8::from_str_radix(&key.as_str()[key.as_str().len() - 2..], 16).unwrap();
+        page.entries.into_iter().map(|(key, stored)| (number(&key), stored.version.get(), stored.body)).collect()
     }
 
     /// Commits `first`, and while the engine is at it lets `then` gather behind it; the answers of `then`.
@@ -132,6 +172,44 @@ async fn nothing_is_shown_before_it_is_durable() {
     assert_eq!(feed.next().await.unwrap().revision.get(), 1);
 }
 
+/// What the engine shows while a group is written is not durable yet: neither a read nor a scan, at whatever revision, shows
+/// any of it, nor after the write failed.
+#[tokio::test]
+async fn what_a_group_replaces_is_shown_until_it_is_durable() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = rig(folder.path());
+    assert!(rig.gather(1, vec![create(2)], Next::Write).await[0].is_ok());
+    rig.asked();
+    let before = rig.scan(None);
+    assert_eq!(before, [(1, 1, Body::Live(vec![1])), (2, 1, Body::Live(vec![2]))]);
+
+    let two = RecordVersion::new(2);
+    let writes = vec![
+        Write::live(key(1), RecordVersion::new(1), vec![11]),
+        Write::tombstone(key(2), RecordVersion::new(1)),
+        Write::live(key(3), RecordVersion::NEVER, vec![3]),
+    ];
+    let committing = rig.commit(Commit::new(writes));
+    tokio::task::yield_now().await;
+    assert_eq!(rig.asked(), 4);
+    assert_eq!(rig.read(1).body, Body::Live(vec![1]));
+    assert_eq!(rig.read(3), Stored::ABSENT);
+    assert_eq!((rig.scan(None), rig.scan(Some(2))), (before.clone(), before.clone()));
+    rig.tell.send(Next::Write).unwrap();
+    assert_eq!(committing.await.unwrap().unwrap().revision().get(), 3);
+    assert_eq!((rig.read(1).version, rig.read(1).body), (two, Body::Live(vec![11])));
+    let after = [(1, 2, Body::Live(vec![11])), (2, 2, Body::Tombstone), (3, 1, Body::Live(vec![3]))];
+    assert_eq!(rig.scan(None), after);
+    assert_eq!(rig.scan(Some(2)), before, "the past is kept");
+
+    let committing = rig.commit(Commit::new(vec![Write::live(key(1), two, vec![111])]));
+    tokio::task::yield_now().await;
+    rig.asked();
+    rig.tell.send(Next::Fail).unwrap();
+    assert!(matches!(committing.await.unwrap(), Err(CommitError::Unknown(_))));
+    assert_eq!(rig.scan(None), after, "what failed may be there or not, and is not shown");
+}
+
 #[tokio::test]
 async fn a_change_once_begun_is_finished_without_its_caller() {
     let folder = tempfile::tempdir().unwrap();
@@ -141,9 +219,11 @@ async fn a_change_once_begun_is_finished_without_its_caller() {
     rig.asked();
     committing.abort();
     assert!(committing.await.unwrap_err().is_cancelled());
+    let mut feed = rig.published.watch(StoreRevision::ZERO).unwrap();
     rig.tell.send(Next::Write).unwrap();
-    rig.group.close().await;
+    assert_eq!(feed.next().await.unwrap().revision.get(), 1);
     assert_eq!(rig.read(1).version.get(), 1);
+    rig.group.close().await;
 }
 
 #[tokio::test]
