@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tokio::sync::{Mutex, OwnedRwLockReadGuard, RwLock};
 use tokio::task::spawn_blocking;
 
-/// Where the keyring is kept between runs.
+/// Where the keyring is kept between runs. One process at a time keeps a zone's keyring, as one process has its store.
 pub trait KeyringVault: Send + Sync {
     /// Keeps `keyring` in the place of the one before. When this returns `Ok`, it outlives a power cut, and no other
     /// keyring is left in its place. The calling thread may wait for disks and devices.

@@ -1,9 +1,10 @@
 //! Deleted material is gone, everything else stays, and a pass may fail or end anywhere.
 
+use crate::cluster::{Cluster, Site};
 use crate::zone::{DAY, World, Zone};
 use kms_crypto::{EpochId, Keyring, MacKey, RootKey};
 use kms_lifecycle::Command;
-use kms_service::{KmsError, ShredError};
+use kms_service::{FrameSender, KmsError, ShredError};
 use kms_storage::{Body, ManifestKey, RecordKey, RecordVersion, SledPaths, SledStore, Store};
 use kms_testkit::{Fault, FaultyStore, VaultFault};
 use kms_types::{DeletionDelay, KeyId};
@@ -316,6 +317,44 @@ async fn a_damaged_record_does_not_keep_deleted_material_alive() {
     let zone = restarted(&world, zone).await;
     assert_eq!(zone.get(bad).err(), Some(KmsError::RecordDamaged));
     assert_eq!(zone.create("bad").await.err(), Some(KmsError::NameConflict));
+}
+
+/// A deletion is made once and is final in each zone: each shreds its own copy, and goes on knowing that the key is gone.
+#[tokio::test]
+async fn every_zone_shreds_its_own_copy() {
+    let mut cluster = Cluster::running().await;
+    let kept = cluster.sites[0].create_everywhere("kept").await;
+    let doomed = cluster.sites[0].create_everywhere("doomed").await;
+    cluster.settled(0, kept).await;
+    cluster.settled(0, doomed).await;
+    let made = cluster.sites[0].encrypt(kept, b"kept").unwrap();
+    let last_states = cluster.requests.lock().unwrap().clone();
+    let delay = DeletionDelay::try_from(7).unwrap();
+    cluster.sites[0].change(doomed, Command::ScheduleDeletion { delay }).await.unwrap();
+    cluster.sites[0].time.run(7 * DAY);
+    cluster.sites[0].kms().run_due_work().await;
+    let gone = |site: &Site| site.get(doomed).err() == Some(KmsError::KeyNotFound);
+    cluster.until(|| cluster.sites.iter().all(|site| gone(site) && site.kms().shred_status().waiting.is_some())).await;
+    for site in &cluster.sites {
+        assert_eq!(site.vault.keyring().epochs().count(), 2, "{}", site.name);
+        site.kms().shred_now().await.unwrap();
+        assert_eq!(site.vault.keyring().epochs().count(), 1, "{}", site.name);
+        assert_eq!(site.decrypt(kept, &made).unwrap(), b"kept");
+    }
+    // Records sealed anew replicate as before, and what was said before the deletion revives nothing.
+    cluster.sites[0].change(kept, Command::Rotate).await.unwrap();
+    cluster.settled(0, kept).await;
+    let origin = cluster.sites[0].name.clone();
+    for old in last_states {
+        let target = cluster.sites.iter().find(|site| site.name == old.to).unwrap();
+        let (outgoing, _answers) = FrameSender::channel(1);
+        target.endpoint().replica_received(&origin, old.frame, &outgoing).await.unwrap();
+    }
+    for number in 0..cluster.sites.len() {
+        cluster.crash(number).await;
+        assert!(gone(&cluster.sites[number]));
+        assert_eq!(cluster.sites[number].decrypt(kept, &made).unwrap(), b"kept");
+    }
 }
 
 struct Tags(MacKey);
