@@ -2,11 +2,11 @@
 
 use crate::log::Scene;
 use kms_audit::{FileAuditLog, verify_log};
-use kms_crypto::{EncryptionContext, MacKey, OsEntropy, SecretBytes};
+use kms_crypto::{EncryptionContext, Keyring, MacKey, OsEntropy, SecretBytes};
 use kms_lifecycle::{Command, Reach};
 use kms_service::{
-    Caller, CreateKey, CredentialConfig, Kms, KmsConfig, KmsError, NoKeyringVault, OrganisationConfig, Parts,
-    ReEncryptDestination, ReEncryptSource, RequestOrigin, Running, SHRED_AFTER, ServiceClock,
+    Caller, CreateKey, CredentialConfig, KeyringNotStored, KeyringVault, Kms, KmsConfig, KmsError, OrganisationConfig,
+    Parts, ReEncryptDestination, ReEncryptSource, RequestOrigin, Running, SHRED_AFTER, ServiceClock,
 };
 use kms_storage::{MemoryStore, Store};
 use kms_types::{DataKeyLength, DeletionDelay, KeyId};
@@ -25,6 +25,15 @@ struct Zone {
     clock: Arc<ServiceClock>,
 }
 
+/// The keyring of these tests need not outlive their process.
+struct Forgetful;
+
+impl KeyringVault for Forgetful {
+    fn store(&self, _: &Keyring) -> Result<(), KeyringNotStored> {
+        Ok(())
+    }
+}
+
 async fn start(scene: &Scene, store: &Arc<MemoryStore>) -> Zone {
     let clock = Arc::new(ServiceClock::system());
     let now = Arc::clone(&clock);
@@ -34,7 +43,7 @@ async fn start(scene: &Scene, store: &Arc<MemoryStore>) -> Zone {
         keyring: scene.keyring(),
         entropy: Arc::new(OsEntropy),
         clock: Arc::clone(&clock),
-        keyring_vault: Arc::new(NoKeyringVault),
+        keyring_vault: Arc::new(Forgetful),
         shred_after: SHRED_AFTER,
         audit: Arc::new(log.unwrap_or_else(|error| panic!("{error}"))),
     };
