@@ -80,7 +80,7 @@ fn rotate(key: &Key, at: Timestamp) -> Result<Effect, Rejection> {
     guard::not_on_replica(key)?;
     guard::enabled(key)?;
     let rotation = key.rotation.turned_by_hand().ok_or(Rejection::ManualRotationLimit)?;
-    let version = key.versions.following(at, Made::Manually).ok_or(Rejection::Exhausted)?;
+    let version = key.versions.following(key.revision.seq, at, Made::Manually).ok_or(Rejection::Exhausted)?;
     Ok(Effect::RotateManually { version, rotation })
 }
 

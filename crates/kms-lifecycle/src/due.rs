@@ -83,7 +83,7 @@ pub fn decide_due(key: &Key, now: Timestamp) -> Option<DueWork> {
     let at = key.revision.at.max(now);
     match upcoming {
         Upcoming::Rotation => {
-            let version = key.versions.following(at, Made::Automatically)?;
+            let version = key.versions.following(key.revision.seq, at, Made::Automatically)?;
             let rotation = key.rotation.turned_automatically(at);
             Change::new(key, Effect::RotateAutomatically { version, rotation }, at).map(DueWork::Rotate)
         }

@@ -4,7 +4,7 @@ use crate::place::{Place, Reach};
 use crate::rotation::Rotation;
 use crate::status::Status;
 use crate::versions::{VersionInfo, Versions};
-use kms_types::{Description, KeyId, KeyName, OrganisationName, Revision, Timestamp, ZoneName};
+use kms_types::{Description, KeyId, KeyName, MaterialVersion, OrganisationName, Revision, Timestamp, ZoneName};
 
 /// What a key is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,10 +182,16 @@ impl Key {
         &self.rotation
     }
 
-    /// All versions of its material, oldest first, from 1 without a gap.
+    /// All versions of its material, oldest first, from 1; without a gap but where a restore left one.
     #[must_use]
     pub fn versions(&self) -> &[VersionInfo] {
         self.versions.as_slice()
+    }
+
+    /// Where that version stands in [`Key::versions`]; `None` when the key does not have it.
+    #[must_use]
+    pub fn place_of(&self, version: MaterialVersion) -> Option<usize> {
+        self.versions.place_of(version)
     }
 
     /// The version that encrypts: the newest.

@@ -19,6 +19,7 @@ mod permit;
 mod place;
 mod rejection;
 mod restore;
+mod restored;
 mod rotation;
 mod status;
 mod versions;
@@ -36,6 +37,7 @@ pub use permit::{
 pub use place::{Place, Reach, Replicas};
 pub use rejection::Rejection;
 pub use restore::{InconsistentKey, KeyParts};
+pub use restored::{NotRestorable, RestoredKey};
 pub use rotation::{ManualCount, ManualCountOutOfRange, Rotation, Schedule};
 pub use status::Status;
 pub use versions::{Made, VersionInfo};

@@ -33,7 +33,7 @@ pub enum ForeignState {
     /// Another id, organisation, name, origin or creation date.
     #[error("the state is that of another key")]
     OtherKey,
-    /// The material versions are no continuation of those that the replica has.
+    /// The material versions are no continuation of those that the replica has, and no restore of the origin explains it.
     #[error("the state rewrites the history of the key's material")]
     OtherHistory,
     /// The replica's own revisions have come to an end.
@@ -133,6 +133,7 @@ impl Key {
 
     /// What this replica makes of `state` at `now`. A pending deletion is taken over with its date; a deletion cancelled
     /// since the revision applied last leaves the replica disabled, whether or not it ever saw the deletion pending.
+    /// Material versions that the origin lost with a restore from a backup stay: what they encrypted opens here.
     ///
     /// # Errors
     /// [`ForeignState`]; nothing of the state is to be used.
@@ -148,9 +149,8 @@ impl Key {
         if origin.revision.seq <= applied {
             return Ok(OriginUpdate::AlreadyHeld);
         }
-        if !origin.versions().starts_with(self.versions()) {
-            return Err(ForeignState::OtherHistory);
-        }
+        let versions = origin.versions.joined_with(&self.versions, origin.revision.seq);
+        let versions = versions.ok_or(ForeignState::OtherHistory)?;
         let seq = self.revision.seq.next().filter(|seq| seq.next().is_some()).ok_or(ForeignState::Exhausted)?;
         let at = self.revision.at.max(now);
         let cancelled_since = origin.cancelled.is_some_and(|cancelled| cancelled > applied);
@@ -167,6 +167,7 @@ impl Key {
         Ok(OriginUpdate::Newer(Box::new(Self {
             place: Place::Replica { applied: origin.revision.seq },
             status,
+            versions,
             revision: RevisionStamp { seq, at },
             ..origin.clone()
         })))

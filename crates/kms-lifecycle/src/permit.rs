@@ -110,7 +110,7 @@ pub fn permit_encrypt(key: &Key, now: Timestamp) -> Result<EncryptPermit, Reject
 pub fn permit_decrypt(key: &Key, version: MaterialVersion, now: Timestamp) -> Result<DecryptPermit, DecryptRefusal> {
     guard::still_there(key, now)?;
     guard::enabled(key)?;
-    if !key.versions.contains(version) {
+    if key.versions.place_of(version).is_none() {
         return Err(DecryptRefusal::UnknownVersion);
     }
     Ok(DecryptPermit { key_id: key.id, version })

@@ -30,7 +30,8 @@ pub struct KeyParts {
 /// Fields that no sequence of changes could have led to: the record is damaged or from another program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InconsistentKey {
-    /// The versions are not 1 to n, the first made with the key, the others by rotation, in the order of time.
+    /// The versions are not 1 to n, or have a gap that no restore left; the first was made with the key, the others by
+    /// rotation, in the order of time.
     #[error("the material versions are not a complete history")]
     Versions,
     /// The count of manual rotations differs from the versions made so.
@@ -66,7 +67,11 @@ impl Key {
     /// [`InconsistentKey`] when no sequence of changes leads to them. On a replica, times that two zones' clocks gave are
     /// not compared.
     pub fn restore(parts: KeyParts) -> Result<Self, InconsistentKey> {
-        let versions = Versions::from_list(parts.versions).ok_or(InconsistentKey::Versions)?;
+        let origin_revision = match parts.place {
+            Place::SingleZone | Place::Origin { .. } => parts.revision.seq,
+            Place::Replica { applied } => applied,
+        };
+        let versions = Versions::from_list(parts.versions, origin_revision).ok_or(InconsistentKey::Versions)?;
         let key = Self {
             id: parts.id,
             organisation: parts.organisation,
@@ -117,7 +122,13 @@ impl Key {
 
 fn check_manual_count(key: &Key) -> Result<(), InconsistentKey> {
     let counted = usize::from(key.rotation.manual_count().get());
-    if counted == key.versions.made_manually() { Ok(()) } else { Err(InconsistentKey::ManualCount) }
+    let made = key.versions.made_manually();
+    let agree = match key.place {
+        Place::SingleZone | Place::Origin { .. } => counted == made,
+        // A replica keeps versions that its origin lost with a restore, and the origin counts.
+        Place::Replica { .. } => counted <= made,
+    };
+    if agree { Ok(()) } else { Err(InconsistentKey::ManualCount) }
 }
 
 fn check_deletion_date(key: &Key) -> Result<(), InconsistentKey> {

@@ -135,6 +135,20 @@ impl Link {
         self.fill_window(now, out);
     }
 
+    pub(crate) fn recheck(&mut self, now: Moment, out: &mut Vec<OriginAction>) {
+        for (key, entry) in &mut self.entries {
+            match entry.standing {
+                Standing::Settled => {
+                    entry.knowledge = Knowledge::Unknown;
+                    self.schedule.enqueue(*key, &mut entry.standing, now.uptime);
+                }
+                // It is asked about, or sent, anyway.
+                Standing::Behind { .. } => {}
+            }
+        }
+        self.fill_window(now, out);
+    }
+
     pub(crate) fn down(&mut self, why: FaultText, now: Moment) {
         self.requeue_under_way(now.uptime);
         let since = match self.state {
@@ -163,7 +177,7 @@ impl Link {
     pub(crate) fn deletion(&self, key: KeyId) -> Deletion {
         match self.entries.get(&key) {
             None => Deletion::NoEntry,
-            Some(entry) if entry.content == Content::Tombstone && entry.is_confirmed() => Deletion::Confirmed,
+            Some(Entry { content: Content::Tombstone, standing: Standing::Settled, .. }) => Deletion::Confirmed,
             Some(_) => Deletion::Open,
         }
     }
@@ -221,7 +235,9 @@ impl Link {
             return;
         }
         entry.watermark = entry.watermark.max(claimed);
-        if entry.is_confirmed() {
+        // Not what the target confirmed once, but what it says now: it may have been restored since.
+        let has_all = claimed >= Watermark::at(entry.wanted);
+        if has_all {
             entry.knowledge = Knowledge::Known;
             entry.setback = None;
             self.schedule.settle(key, &mut entry.standing);

@@ -55,6 +55,17 @@ impl Origin {
         self.effects(actions)
     }
 
+    /// What `target` confirmed may not be there any more: it may have been restored from a backup while it was away. Every
+    /// key is asked about again, and brought there again where the answer is less than was confirmed. Until then keys count
+    /// as behind, and watermarks show what was confirmed last.
+    pub fn recheck(&mut self, target: &ZoneName, now: Moment) -> OriginEffects {
+        let mut actions = Vec::new();
+        if let Some(link) = self.links.get_mut(target) {
+            link.recheck(now, &mut actions);
+        }
+        self.effects(actions)
+    }
+
     /// The connection to `target` is lost, or could not be made. To be called again for every attempt that fails.
     pub fn link_down(&mut self, target: &ZoneName, why: FaultText, now: Moment) -> OriginEffects {
         self.link(target).down(why, now);

@@ -89,6 +89,11 @@ impl Epochs {
         Sealing { keyring: self.keyring.load_full(), entropy: Arc::clone(&self.entropy), _gate: gate }
     }
 
+    /// The id of the store that the keyring belongs to.
+    pub(crate) fn store_id(&self) -> [u8; 16] {
+        *self.keyring.load().store_id()
+    }
+
     /// The epoch that new records are sealed under.
     pub(crate) fn current(&self) -> EpochId {
         self.keyring.load().current_epoch()

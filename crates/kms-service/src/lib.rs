@@ -11,12 +11,16 @@
 //! A third path leads to other zones and from them: what has become durable here is brought to the zones that hold replicas,
 //! and what they bring of their own keys is stored as a change like any other. `kms-replication` decides, this crate does.
 //!
+//! A zone's records leave it in a backup (`backup`) and come back in a restore (`restore`), opened on both ways: a restored
+//! zone has another keyring.
+//!
 //! Because the snapshot is replaced before the answer is given, a key that was disabled is refused to every call that begins
 //! after the answer.
 
 mod accounts;
 mod agenda;
 mod audit;
+mod backup;
 mod caller;
 mod change;
 mod clock;
@@ -32,6 +36,7 @@ mod name_index;
 mod recording;
 mod records;
 mod replication;
+mod restore;
 mod scheduler;
 mod settle;
 mod shared_names;
@@ -44,6 +49,7 @@ mod turns;
 pub use audit::{
     Accounted, Actor, AuditEntry, AuditLog, Destination, NoAuditLog, NotRecorded, Outcome, RequestOrigin, Settled,
 };
+pub use backup::{BackupError, BackupPart, BackupSummary, StoppedZone};
 pub use caller::{Caller, CredentialConfig, InvalidCredential, Refused};
 pub use clock::{ServiceClock, SystemTimeSource, TimeSource};
 pub use create::CreateKey;
@@ -53,6 +59,7 @@ pub use error::{KmsError, StartError};
 pub use kms::{ClockStatus, Kms, Replicated};
 pub use kms_replication::{Lag, Uptime};
 pub use link::{BadFrame, FrameNotSent, FrameReceiver, FrameSender, LinkEndpoint, MAX_FRAME_LEN};
-pub use replication::{ReplicaFailure, ReplicaStatus, ReplicationConfig};
+pub use replication::{ReplicaFailure, ReplicaStatus, ReplicationConfig, SetBack};
+pub use restore::{BackupContent, RestoreError, RestoreTarget, Restored, VerifiedBackup, verify_backup};
 pub use shredding::{SHRED_AFTER, ShredError, ShredProgress, ShredReport, ShredStatus, ShredWaiting};
 pub use start::{KmsConfig, OrganisationConfig, Parts, Running};

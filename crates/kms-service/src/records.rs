@@ -1,6 +1,6 @@
 //! Between live keys and sealed records: the one place where material leaves its snapshot, for its record only.
 
-use kms_crypto::{CheckValue, KeyMaterial, RecordError};
+use kms_crypto::{CheckValue, KeyMaterial, RecordError, SecretBytes};
 use kms_lifecycle::{
     InconsistentKey, Key, KeyParts, Kind, Made, ManualCount, OriginState, Place, Rejection, RevisionStamp, Rotation,
     Schedule, Status, Tombstone, Usage, VersionInfo,
@@ -32,6 +32,16 @@ pub(crate) enum Opened {
     Key(Snapshot),
     /// The key was deleted.
     Tombstone(TombstoneRecord),
+}
+
+/// What a record says, whatever its kind.
+pub(crate) enum Content {
+    /// A key, with the material of each version.
+    Key(Box<Key>, Box<[Arc<KeyMaterial>]>),
+    /// A key that was deleted.
+    Tombstone(TombstoneRecord),
+    /// The key that has a name.
+    Name(KeyId),
 }
 
 /// What another zone sent.
@@ -104,8 +114,18 @@ impl Sealing {
         key_id: KeyId,
         version: RecordVersion,
     ) -> Result<Vec<u8>, KmsError> {
+        self.seal_name_at(&RecordKey::name(organisation, name), key_id, version)
+    }
+
+    /// As [`Sealing::seal_name`], where the name itself is not known.
+    pub(crate) fn seal_name_at(
+        &self,
+        place: &RecordKey,
+        key_id: KeyId,
+        version: RecordVersion,
+    ) -> Result<Vec<u8>, KmsError> {
         let plain = encoded(record::encode_name(NameRecord { key_id }))?;
-        Ok(self.seal(&RecordKey::name(organisation, name), version, &plain)?)
+        Ok(self.seal(place, version, &plain)?)
     }
 }
 
@@ -142,10 +162,27 @@ impl Records {
             }
             Record::Key(key, secrets) if is_home(key.id, &key.organisation) => {
                 let material = verified_material(&key, secrets)?;
-                Ok(Opened::Key(Snapshot::new(Key::restore(self.to_parts(key)?)?, material, version)))
+                Ok(Opened::Key(Snapshot::new(Key::restore(to_parts(&self.names, key)?)?, material, version)))
             }
             Record::Tombstone(_) | Record::Key(..) | Record::Name(_) => Err(Unusable::Misplaced),
         }
+    }
+
+    /// The content of the record found at `place`, for a backup: opened, and found to be one of that place.
+    pub(crate) fn open_content(
+        &self,
+        place: &RecordKey,
+        version: RecordVersion,
+        sealed: &[u8],
+    ) -> Result<SecretBytes, Unusable> {
+        let plain = self.epochs.open(place, version, sealed)?;
+        read_content(&self.names, place, plain.expose())?;
+        Ok(plain)
+    }
+
+    /// The id of the store that the records are sealed for.
+    pub(crate) fn store_id(&self) -> [u8; 16] {
+        self.epochs.store_id()
     }
 
     /// What other zones are told of the key, to be sealed to each of them.
@@ -167,66 +204,86 @@ impl Records {
         match record::decode_transfer(plain)? {
             Transfer::Key(key, secrets) => {
                 let material = verified_material(&key, secrets)?;
-                Ok(Arrived::Key(Box::new(OriginState::restore(self.to_parts(key)?)?), material))
+                Ok(Arrived::Key(Box::new(OriginState::restore(to_parts(&self.names, key)?)?), material))
             }
             Transfer::Tombstone(tombstone) => Ok(Arrived::Tombstone(tombstone)),
         }
     }
 }
 
-impl Records {
-    fn to_parts(&self, record: KeyRecord) -> Result<KeyParts, InconsistentKey> {
-        let manual_count =
-            u8::try_from(record.rotation.manual_count).ok().and_then(|count| ManualCount::try_from(count).ok());
-        let manual_count = manual_count.ok_or(InconsistentKey::ManualCount)?;
-        Ok(KeyParts {
-            id: record.id,
-            organisation: self.names.organisation(record.organisation),
-            name: record.name,
-            description: record.description,
-            usage: match record.usage {
-                UsageRecord::EncryptDecrypt => Usage::EncryptDecrypt,
-            },
-            // Which key is an organisation's default is said by the configuration, not by the record.
-            kind: Kind::Ordinary,
-            place: match record.place {
-                PlaceRecord::SingleZone => Place::SingleZone,
-                PlaceRecord::Origin { replicas } => Place::Origin { replicas: replicas.into() },
-                PlaceRecord::Replica { applied } => Place::Replica { applied },
-            },
-            origin_zone: self.names.zone(record.origin_zone),
-            created_at: record.created_at,
-            status: match record.status {
-                StatusRecord::Enabled { since } => Status::Enabled { since },
-                StatusRecord::Disabled { since } => Status::Disabled { since },
-                StatusRecord::PendingDeletion { since, delete_at } => Status::PendingDeletion { since, delete_at },
-            },
-            rotation: Rotation::new(
-                match record.rotation.automatic {
-                    AutomaticRecord::On => Schedule::On,
-                    AutomaticRecord::Off => Schedule::Off,
-                },
-                record.rotation.period,
-                record.rotation.next_at,
-                manual_count,
-            ),
-            versions: record
-                .versions
-                .iter()
-                .map(|version| VersionInfo {
-                    version: version.version,
-                    created_at: version.created_at,
-                    made: match version.made {
-                        MadeRecord::Created => Made::Created,
-                        MadeRecord::Manually => Made::Manually,
-                        MadeRecord::Automatically => Made::Automatically,
-                    },
-                })
-                .collect(),
-            cancelled: record.cancelled,
-            revision: RevisionStamp { seq: record.revision, at: record.revised_at },
-        })
+/// Reads the content of a record of `place`, and verifies every check value in it.
+pub(crate) fn read_content(names: &SharedNames, place: &RecordKey, plain: &[u8]) -> Result<Content, Unusable> {
+    match (record::decode(plain)?, place.kind()) {
+        (Record::Key(key, secrets), RecordKind::Key { organisation, id })
+            if key.id == *id && key.organisation == *organisation =>
+        {
+            let material = verified_material(&key, secrets)?;
+            Ok(Content::Key(Box::new(Key::restore(to_parts(names, key)?)?), material))
+        }
+        (Record::Tombstone(tombstone), RecordKind::Key { organisation, id })
+            if tombstone.id == *id && tombstone.organisation == *organisation =>
+        {
+            Ok(Content::Tombstone(tombstone))
+        }
+        (Record::Name(name), RecordKind::Name { .. }) => Ok(Content::Name(name.key_id)),
+        (
+            Record::Key(..) | Record::Tombstone(_) | Record::Name(_),
+            RecordKind::Key { .. } | RecordKind::Name { .. },
+        ) => Err(Unusable::Misplaced),
     }
+}
+
+fn to_parts(names: &SharedNames, record: KeyRecord) -> Result<KeyParts, InconsistentKey> {
+    let manual_count =
+        u8::try_from(record.rotation.manual_count).ok().and_then(|count| ManualCount::try_from(count).ok());
+    let manual_count = manual_count.ok_or(InconsistentKey::ManualCount)?;
+    Ok(KeyParts {
+        id: record.id,
+        organisation: names.organisation(record.organisation),
+        name: record.name,
+        description: record.description,
+        usage: match record.usage {
+            UsageRecord::EncryptDecrypt => Usage::EncryptDecrypt,
+        },
+        // Which key is an organisation's default is said by the configuration, not by the record.
+        kind: Kind::Ordinary,
+        place: match record.place {
+            PlaceRecord::SingleZone => Place::SingleZone,
+            PlaceRecord::Origin { replicas } => Place::Origin { replicas: replicas.into() },
+            PlaceRecord::Replica { applied } => Place::Replica { applied },
+        },
+        origin_zone: names.zone(record.origin_zone),
+        created_at: record.created_at,
+        status: match record.status {
+            StatusRecord::Enabled { since } => Status::Enabled { since },
+            StatusRecord::Disabled { since } => Status::Disabled { since },
+            StatusRecord::PendingDeletion { since, delete_at } => Status::PendingDeletion { since, delete_at },
+        },
+        rotation: Rotation::new(
+            match record.rotation.automatic {
+                AutomaticRecord::On => Schedule::On,
+                AutomaticRecord::Off => Schedule::Off,
+            },
+            record.rotation.period,
+            record.rotation.next_at,
+            manual_count,
+        ),
+        versions: record
+            .versions
+            .iter()
+            .map(|version| VersionInfo {
+                version: version.version,
+                created_at: version.created_at,
+                made: match version.made {
+                    MadeRecord::Created => Made::Created,
+                    MadeRecord::Manually => Made::Manually,
+                    MadeRecord::Automatically => Made::Automatically,
+                },
+            })
+            .collect(),
+        cancelled: record.cancelled,
+        revision: RevisionStamp { seq: record.revision, at: record.revised_at },
+    })
 }
 
 /// The record of a deleted key.

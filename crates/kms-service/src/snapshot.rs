@@ -10,7 +10,7 @@ use std::sync::Arc;
 /// to it.
 pub(crate) struct Snapshot {
     key: Key,
-    /// The material of version n at place n - 1.
+    /// The material of each of the key's versions, in their order.
     material: Materials,
     record: RecordVersion,
 }
@@ -80,7 +80,9 @@ impl Snapshot {
     }
 
     fn material_of(&self, key: KeyId, version: MaterialVersion) -> Option<&KeyMaterial> {
-        let place = usize::try_from(version.get()).ok()?.checked_sub(1)?;
-        (key == self.key.id()).then(|| self.all_material().get(place))?.map(AsRef::as_ref)
+        if key != self.key.id() {
+            return None;
+        }
+        self.all_material().get(self.key.place_of(version)?).map(AsRef::as_ref)
     }
 }

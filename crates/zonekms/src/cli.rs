@@ -64,6 +64,15 @@ pub(crate) enum Command {
     /// Read and verify the audit log of a zone.
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Back a zone up into one encrypted file, while its server runs or while none does.
+    Backup(BackupArguments),
+    /// Prove that a backup is whole and that every key version in it matches its check value. Nothing is restored.
+    VerifyBackup(VerifyBackupArguments),
+    /// Make a zone of a backup, where there is none: with a new keyring under the configured root key.
+    Restore(RestoreArguments),
+    /// Keys that backups are encrypted to.
+    #[command(subcommand)]
+    BackupKey(BackupKeyCommand),
 }
 
 #[derive(Debug, clap::Args)]
@@ -114,6 +123,75 @@ pub(crate) enum RootKeyCommand {
     NewTokenKey {
         #[command(flatten)]
         config: ConfigArgument,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct BackupArguments {
+    #[command(flatten)]
+    pub(crate) target: TargetArguments,
+    /// The file of the backup. It must not exist.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) to: PathBuf,
+    #[command(flatten)]
+    pub(crate) lock: LockArguments,
+    /// Put the new backup in the place of a file that exists, once it is whole.
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// Who can open a backup.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = true)]
+pub(crate) struct LockArguments {
+    /// A public key, as `zonekms backup-key new` or age-keygen prints it. Several may be given.
+    #[arg(long = "recipient", value_name = "AGE1...", conflicts_with = "passphrase_file")]
+    pub(crate) recipients: Vec<String>,
+    /// A file with a public key on each line.
+    #[arg(long, value_name = "FILE", conflicts_with = "passphrase_file")]
+    pub(crate) recipients_file: Option<PathBuf>,
+    /// A file with a passphrase of at least 12 characters, which only you can read.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+}
+
+/// What opens a backup.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct UnlockArguments {
+    /// The file of a private key, which only you can read.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) identity: Option<PathBuf>,
+    /// The file of the passphrase, which only you can read.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct VerifyBackupArguments {
+    /// The backup.
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) unlock: UnlockArguments,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct RestoreArguments {
+    /// The backup.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) from: PathBuf,
+    #[command(flatten)]
+    pub(crate) target: TargetArguments,
+    #[command(flatten)]
+    pub(crate) unlock: UnlockArguments,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BackupKeyCommand {
+    /// Make a private key in a new file that only you can read, and print its public key.
+    New {
+        /// The file; it must not exist.
+        file: PathBuf,
     },
 }
 

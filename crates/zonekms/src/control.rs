@@ -7,6 +7,7 @@
 //! A new command is one line in `routes.rs`, a module for its handler, and a subcommand that calls it through [`Client`].
 
 mod answer;
+mod backup;
 mod client;
 mod commands;
 mod root_key;
@@ -15,8 +16,9 @@ mod socket;
 mod target;
 mod zones;
 
+pub(crate) use client::ClientFault;
 pub(crate) use commands::{root_key_rotate, root_key_status};
 pub(crate) use root_key::ZoneRootKey;
 pub(crate) use socket::ControlServer;
-pub(crate) use target::{SOCKET_NAME, socket_in};
+pub(crate) use target::{SOCKET_NAME, Target, ZoneFiles, socket_in};
 pub(crate) use zones::{Control, ControlledZone};

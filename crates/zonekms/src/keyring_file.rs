@@ -50,6 +50,25 @@ pub(crate) enum KeyringFileError {
         /// Where the keyring should be.
         keyring: PathBuf,
     },
+    /// A restore into this place was cut short.
+    #[error(
+        "a restore of this zone was not finished: delete {unfinished}, {store} and {manifest}, where they are there, and run \
+         zonekms restore again"
+    )]
+    RestoreUnfinished {
+        /// The keyring of the restore.
+        unfinished: PathBuf,
+        /// Where the store is.
+        store: PathBuf,
+        /// Where its manifest is.
+        manifest: PathBuf,
+    },
+    /// A restore is for a place without a zone.
+    #[error("{remains} is there, and a restore is for an empty place: move it away, or restore somewhere else")]
+    NotEmpty {
+        /// What there is.
+        remains: PathBuf,
+    },
     /// The keyring is gone, but what it opens is there.
     #[error(
         "the keyring {keyring} is missing, but {remains} is there: put the keyring back from your backup. Without it the \
@@ -222,6 +241,7 @@ impl<'lock> OpenKeyring<'lock> {
         root_keys: &RootKeys,
         entropy: &Arc<dyn Entropy>,
     ) -> Result<Self, KeyringFileError> {
+        refuse_unfinished_restore(&zone.location)?;
         let path = &zone.location.keyring;
         let bytes = read_if_there(path)?.ok_or_else(|| KeyringFileError::NothingToAdopt { keyring: path.clone() })?;
         Self::unwrap(name, zone, root_keys, entropy, (path, &bytes, Patience::Once), None, None).await
@@ -239,6 +259,25 @@ impl<'lock> OpenKeyring<'lock> {
         let obtained = root_keys.obtain(&descriptor, wanted, Patience::Once).await;
         let (key, _) = obtained.map_err(|fault| not_obtained(path, wanted, fault))?;
         wrapped.open(&key).map_err(|error| refused(path, error))
+    }
+
+    /// A new keyring for a zone that is restored where nothing of a zone is. Until its `first_start` is settled, the zone
+    /// cannot be served.
+    pub(crate) async fn make_for_restore(
+        zone: &'lock ZoneLock,
+        name: &ZoneName,
+        root_keys: &RootKeys,
+        entropy: &Arc<dyn Entropy>,
+        now: i64,
+    ) -> Result<Self, KeyringFileError> {
+        require_empty(&zone.location)?;
+        let path = unfinished_name(&zone.location.keyring);
+        let (bytes, key) = make(name, root_keys, entropy.as_ref(), now).await?;
+        place_private_file(&path, &bytes).map_err(|source| KeyringFileError::Io { path: path.clone(), source })?;
+        let bytes = SecretBytes::copy_from(&bytes);
+        let first_start = FirstStart { provisional: path.clone(), settled: &zone.location.keyring };
+        Self::unwrap(name, zone, root_keys, entropy, (&path, &bytes, Patience::Once), Some(key), Some(first_start))
+            .await
     }
 
     async fn unwrap(
@@ -298,6 +337,7 @@ enum Found {
 }
 
 fn find(location: &StoreLocation) -> Result<Found, KeyringFileError> {
+    refuse_unfinished_restore(location)?;
     let settled = &location.keyring;
     let store_remains = store_remains(location)?;
     if let Some(bytes) = read_if_there(settled)? {
@@ -314,6 +354,24 @@ fn find(location: &StoreLocation) -> Result<Found, KeyringFileError> {
         Some(remains) => Err(KeyringFileError::Missing { keyring: settled.clone(), remains }),
         None => Ok(Found::Nothing),
     }
+}
+
+/// Whether nothing of a zone is at `location`: no keyring, no store, no manifest.
+pub(crate) fn require_empty(location: &StoreLocation) -> Result<(), KeyringFileError> {
+    match find(location)? {
+        Found::Nothing => Ok(()),
+        Found::Settled(_) => Err(KeyringFileError::NotEmpty { remains: location.keyring.clone() }),
+        Found::Provisional(_) => Err(KeyringFileError::NotEmpty { remains: provisional_name(&location.keyring) }),
+    }
+}
+
+fn refuse_unfinished_restore(location: &StoreLocation) -> Result<(), KeyringFileError> {
+    let unfinished = unfinished_name(&location.keyring);
+    if !unfinished.try_exists().map_err(|source| KeyringFileError::Io { path: unfinished.clone(), source })? {
+        return Ok(());
+    }
+    let (store, manifest) = (location.directory.clone(), location.manifest.clone());
+    Err(KeyringFileError::RestoreUnfinished { unfinished, store, manifest })
 }
 
 /// A new keyring as its file's bytes, and the configured root key, which it is wrapped under.
@@ -404,6 +462,11 @@ fn store_remains(location: &StoreLocation) -> Result<Option<PathBuf>, KeyringFil
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(io_error(&location.directory)(error)),
     }
+}
+
+/// The name of a keyring whose store is being restored.
+fn unfinished_name(keyring: &Path) -> PathBuf {
+    beside(keyring, ".restoring")
 }
 
 fn provisional_name(keyring: &Path) -> PathBuf {

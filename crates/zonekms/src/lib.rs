@@ -7,6 +7,7 @@ pub mod config;
 
 mod adopt;
 mod audit;
+mod backup;
 mod bench;
 mod cli;
 mod control;
@@ -41,7 +42,7 @@ use clap::Parser;
 use kms_crypto::OsEntropy;
 use kms_root_key::RootKeyProvider;
 
-use cli::{Cli, Command, RootKeyCommand, ZoneIdentityCommand};
+use cli::{BackupKeyCommand, Cli, Command, RootKeyCommand, ZoneIdentityCommand};
 use failure::Failure;
 use zone_identity::describe_new_identity;
 
@@ -75,6 +76,10 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::AdoptStore { config } => print(&adopt::adopt_store(&config.file, environment)?),
         Command::Bench(arguments) => bench::bench(&arguments, environment),
         Command::Inspect { ciphertext } => print(&inspect::inspect(&ciphertext, io::stdin().lock())?),
+        Command::Backup(arguments) => print(&backup::take(&arguments)?),
+        Command::VerifyBackup(arguments) => print(&backup::verify(&arguments)?),
+        Command::Restore(arguments) => print(&backup::restore(&arguments)?),
+        Command::BackupKey(BackupKeyCommand::New { file }) => print(&backup::new_key(&file)?),
         Command::ZoneIdentity(ZoneIdentityCommand::New { directory, zone }) => {
             let identity = ZoneIdentity::create(&directory, &zone, &OsEntropy).map_err(Failure::run)?;
             print(&describe_new_identity(&directory, &zone, &identity))

@@ -60,9 +60,9 @@ impl Status {
             Phase::Starting => "starting".to_owned(),
             Phase::Stopping => "stopping".to_owned(),
             Phase::Serving(zones) => {
-                let stopped = zones.iter().find_map(|zone| match zone.kms.health() {
-                    Health::Ready => None,
-                    Health::ReadOnly { reason } => Some(format!("zone {}: {reason}", zone.kms.zone_name())),
+                let stopped = zones.iter().find_map(|ServedZone { kms, .. }| match kms.health() {
+                    Health::Ready => kms.set_back().map(|proof| format!("zone {}: {proof}", kms.zone_name())),
+                    Health::ReadOnly { reason } => Some(format!("zone {}: {reason}", kms.zone_name())),
                 });
                 match stopped {
                     None => return Readiness::Ready,

@@ -9,4 +9,5 @@ mod model;
 mod order;
 mod replicas;
 mod restore;
+mod restored;
 mod schedule;

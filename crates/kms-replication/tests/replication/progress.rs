@@ -3,7 +3,7 @@
 use crate::support::{
     actions, applied, ask, at, change, connected, have, hear, key, revision, ship, window, zone, zones,
 };
-use kms_replication::{Answer, Content, Lag, Origin, Stage, Uptime};
+use kms_replication::{Answer, Content, Lag, Origin, OriginAction, Stage, Uptime};
 use kms_types::Watermark;
 use std::time::Duration;
 
@@ -172,4 +172,35 @@ fn a_removed_target_is_forgotten() {
     let late = Answer::Have { key: key(1), applied: Watermark::NONE };
     assert_eq!(hear(&mut origin, &late, at(1)), []);
     assert_eq!((origin.wake_at(), origin.targets().count()), (None, 0));
+}
+
+#[test]
+fn a_target_that_was_restored_is_brought_up_again() {
+    let mut origin = connected(64);
+    for number in [1, 2] {
+        change(&mut origin, number, 3, at(0));
+        hear(&mut origin, &have(number, 3), at(1));
+    }
+    assert_eq!(actions(origin.link_up(&zone("b"), at(2))), []);
+    assert_eq!(actions(origin.recheck(&zone("b"), at(2))), [ask("b", 1, 3), ask("b", 2, 3)]);
+    assert_eq!(hear(&mut origin, &have(1, 3), at(3)), [], "it was not restored to before that");
+    assert_eq!(hear(&mut origin, &have(2, 1), at(3)), [ship("b", 2, 3)]);
+    assert_eq!((stage(&origin, 1), stage(&origin, 2)), (Stage::Confirmed, Stage::UnderWay));
+    assert_eq!(hear(&mut origin, &applied(2, 3), at(4)), []);
+    assert_eq!((stage(&origin, 2), watermark(&origin, 2)), (Stage::Confirmed, 3));
+    assert_eq!(actions(origin.recheck(&zone("c"), at(5))), [], "a zone not heard of");
+}
+
+#[test]
+fn a_deletion_is_not_over_while_a_target_is_asked_again() {
+    let mut origin = Origin::new(window(8));
+    actions(origin.link_up(&zone("b"), at(0)));
+    let targets = zones(&["b", "c"]);
+    actions(origin.key_changed(key(1), revision(2), Content::Tombstone, &targets, at(0)));
+    hear(&mut origin, &have(1, 2), at(1));
+    assert_eq!(actions(origin.recheck(&zone("b"), at(2))), [ask("b", 1, 2)]);
+    actions(origin.link_up(&zone("c"), at(3)));
+    assert_eq!(actions(origin.received(&zone("c"), &have(1, 2), at(4))), [], "b may have the key again");
+    assert_eq!(hear(&mut origin, &have(1, 0), at(5)), [ship("b", 1, 2)]);
+    assert_eq!(hear(&mut origin, &applied(1, 2), at(6)), [OriginAction::Retired { key: key(1) }]);
 }

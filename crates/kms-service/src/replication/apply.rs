@@ -84,7 +84,8 @@ impl Zone {
             Err(ForeignState::OtherHistory) => return Err(RefusalReason::Malformed),
             Err(cause @ ForeignState::Exhausted) => return Err(failed(cause)),
         };
-        match self.commit_key(cell, &current, key, material.clone(), None).await.map_err(failed)? {
+        let material = joined_material(&key, state, material, &current)?;
+        match self.commit_key(cell, &current, key, material, None).await.map_err(failed)? {
             Attempt::Done(key, commit) => {
                 tell(&key, "replica updated by its origin");
                 let made = Recorded::of("apply-replica", Actor::Peer(key.origin_zone()), &key, commit);
@@ -238,6 +239,31 @@ fn buried(tombstone: &TombstoneRecord, commit: StoreRevision) -> Recorded<'_> {
         revision: tombstone.revision,
         commit,
     }
+}
+
+/// The material of each version of `key`, which `state` made of the replica: the origin's, and of versions that it lost what
+/// the replica has. Where both have a version, its material is the same or nothing of the state is to be used.
+fn joined_material(
+    key: &Key,
+    state: &OriginState,
+    origin: &Material,
+    replica: &Snapshot,
+) -> Result<Material, RefusalReason> {
+    let versions = state.to_parts().versions;
+    let of_origin = |version| versions.iter().position(|info| info.version == version).and_then(|at| origin.get(at));
+    let of_replica = |version| replica.key().place_of(version).and_then(|at| replica.all_material().get(at));
+    let joined = key.versions().iter().map(|info| {
+        let check_value = |material: &Arc<KeyMaterial>| material.check_value(key.id(), info.version);
+        match (of_origin(info.version), of_replica(info.version)) {
+            (Some(theirs), Some(ours)) if check_value(theirs) != check_value(ours) => None,
+            (Some(material), _) | (None, Some(material)) => Some(Arc::clone(material)),
+            (None, None) => None,
+        }
+    });
+    joined.collect::<Option<_>>().ok_or_else(|| {
+        tracing::error!(key = %key.id(), "the origin has other material of a version that is here: its number was used twice");
+        RefusalReason::Malformed
+    })
 }
 
 fn tell(key: &Key, what: &str) {

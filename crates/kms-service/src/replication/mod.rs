@@ -11,6 +11,7 @@ mod retirement;
 mod shipping;
 mod status;
 
+pub use outbox::SetBack;
 pub use status::{ReplicaFailure, ReplicaStatus};
 
 use kms_crypto::{ZonePrivateKey, ZonePublicKey};
@@ -91,6 +92,12 @@ impl Kms {
     pub fn replication_lag(&self) -> Vec<(ZoneName, Lag)> {
         let Some(replication) = &self.zone().replication else { return Vec::new() };
         replication.peers.keys().map(|zone| (zone.clone(), replication.outbox.lag(zone))).collect()
+    }
+
+    /// The proof that this zone was set back to an older state of its store, once another zone has given it.
+    #[must_use]
+    pub fn set_back(&self) -> Option<SetBack> {
+        self.zone().replication.as_ref()?.outbox.set_back()
     }
 
     /// The time on the clock that [`Lag`] is reckoned in.

@@ -2,7 +2,8 @@
 
 use kms_lifecycle::{Key, Place};
 use kms_replication::{
-    Answer, Content, Lag, Message, Moment, Origin, OriginAction, OriginEffects, Progress, Request, Uptime, Window,
+    Answer, Content, FailureCause, Lag, Message, Moment, Origin, OriginAction, OriginEffects, Progress, Request,
+    Uptime, Window,
 };
 use kms_types::{KeyId, Revision, ZoneName};
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,6 +39,22 @@ struct State {
     retired: Vec<KeyId>,
     /// Zones whose being behind was told.
     told: BTreeSet<ZoneName>,
+    /// The first proof that this zone was set back, if there was any.
+    set_back: Option<SetBack>,
+}
+
+/// A replica has a later state of a key than its origin, which alone makes states: the origin's store was set back.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "zone {zone} has key {key} at revision {claimed}, and this zone, its origin, only came to {own}: this zone's store was set \
+     back to older files. Numbers may be used twice: stop this server, and put the newest files in place or make the zone \
+     anew with zonekms restore"
+)]
+pub struct SetBack {
+    zone: ZoneName,
+    key: KeyId,
+    claimed: u64,
+    own: Revision,
 }
 
 /// What a link is to send.
@@ -55,12 +72,17 @@ impl Outbox {
             planned: None,
             retired: Vec::new(),
             told: BTreeSet::new(),
+            set_back: None,
         };
         Self { state: Mutex::new(state), queue: 4 * window.get(), wake: Notify::new() }
     }
 
     pub(super) fn progress(&self, key: KeyId, target: &ZoneName) -> Option<Progress> {
         self.state().origin.progress(key, target)
+    }
+
+    pub(super) fn set_back(&self) -> Option<SetBack> {
+        self.state().set_back.clone()
     }
 
     pub(super) fn lag(&self, target: &ZoneName) -> Lag {
@@ -114,6 +136,8 @@ impl Outbox {
         let (sender, receiver) = mpsc::channel(self.queue);
         self.state().links.insert(target.clone(), sender);
         self.input(|origin| origin.link_up(target, now));
+        // Whoever was away may come back as it was at its last backup.
+        self.input(|origin| origin.recheck(target, now));
         receiver
     }
 
@@ -135,6 +159,13 @@ impl State {
             OriginAction::Ship { target, key, revision: _ } => self.hand_over(&target, Outgoing::State(key)),
             OriginAction::Failed { target, key, failure } => {
                 tracing::warn!(%target, %key, attempted = failure.attempted.get(), cause = %failure.cause, "a replica is behind");
+                if let FailureCause::ClaimedAhead { claimed } = failure.cause
+                    && self.set_back.is_none()
+                {
+                    let set_back = SetBack { zone: target, key, claimed: claimed.get(), own: failure.attempted };
+                    tracing::error!(event = "set-back", "{set_back}");
+                    self.set_back = Some(set_back);
+                }
             }
             OriginAction::Retired { key } => self.retired.push(key),
         }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod backups;
 mod cluster;
 mod crypto_calls;
 mod due_work;
@@ -11,6 +12,7 @@ mod lookup_model;
 mod races;
 mod records;
 mod refusals;
+mod restored_zones;
 mod shred_kills;
 mod shredding;
 mod zone;

@@ -7,6 +7,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 
 use super::answer::Refused;
+use super::backup;
 use super::root_key;
 use super::zones::{self, Control};
 
@@ -19,6 +20,7 @@ pub(super) fn router(control: Arc<Control>) -> Router {
         .route("/zones", get(zones::list))
         .route("/zones/{zone}/root-key", get(root_key::status))
         .route("/zones/{zone}/root-key/rotate", post(root_key::rotate))
+        .route("/zones/{zone}/backup", post(backup::take))
         .fallback(async || Refused::unknown("this server does not know the command: is it of another version?"))
         .layer(DefaultBodyLimit::max(REQUEST_LIMIT))
         .with_state(control)

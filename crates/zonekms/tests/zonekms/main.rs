@@ -3,6 +3,7 @@
 
 mod api;
 mod audit;
+mod backup;
 mod bench;
 mod config_files;
 mod control;
