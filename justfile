@@ -37,9 +37,19 @@ lint:
 bench *FILTER:
     cargo bench -p zonekms-benches --bench crypto --locked -- {{FILTER}}
 
+# the benches of the state machine, the store and the start
+bench-parts *FILTER:
+    cargo bench -p zonekms-benches --bench lifecycle --bench storage --bench startup --locked -- {{FILTER}}
+
 # how fast keys reach other zones, over real links and stores; `just bench-zones 1000` for that many keys
 bench-zones *KEYS:
     cargo bench -p zonekms-benches --bench replication --locked -- {{KEYS}}
+
+# the goals for speed, measured in under three minutes (the first time, 100,000 keys are made before that)
+bench-quick:
+    cargo build --release --locked -p zonekms
+    cargo build --release --locked -p zonekms-benches --bins
+    cargo bench -p zonekms-benches --bench quick --locked
 
 # the API documentation of our crates
 docs:

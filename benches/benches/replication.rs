@@ -13,8 +13,8 @@ use kms_crypto::{Keyring, MacKey, OsEntropy, SecretBytes, ZonePrivateKey};
 use kms_lifecycle::Reach;
 use kms_link::{LinkConfig, LinkLimits, NoFaults, PeerConfig, TlsIdentity, generate_identity};
 use kms_service::{
-    Caller, CreateKey, CredentialConfig, Kms, KmsConfig, Lag, OrganisationConfig, Parts, ReplicationConfig, Running,
-    ServiceClock,
+    Caller, CreateKey, CredentialConfig, Kms, KmsConfig, Lag, NoAuditLog, NoKeyringVault, OrganisationConfig, Parts,
+    ReplicationConfig, Running, SHRED_AFTER, ServiceClock,
 };
 use kms_storage::{ManifestKey, SledPaths, SledStore};
 use kms_types::{Description, ZoneName};
@@ -133,8 +133,11 @@ async fn zone(number: usize, private_keys: &[ZonePrivateKey]) -> Zone {
     let parts = Parts {
         store: Arc::new(store),
         keyring,
+        keyring_vault: Arc::new(NoKeyringVault),
+        shred_after: SHRED_AFTER,
         entropy: Arc::new(OsEntropy),
         clock: Arc::new(ServiceClock::system()),
+        audit: Arc::new(NoAuditLog),
     };
     let (kms, running) = Kms::start(config, parts).await.map_err(|cause| cause.to_string()).unwrap();
     let tag = MacKey::new(SECRET).tag(&[b"hello"]);

@@ -1,3 +1,5 @@
-//! benches
+//! What the benches and drivers share.
 
+pub mod in_process;
 pub mod seal_ratios;
+pub mod signing;

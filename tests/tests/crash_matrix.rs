@@ -34,7 +34,8 @@ const CHANGE_POINTS: [&str; 9] = [
 ];
 
 /// Points that a server passes when a deletion becomes final.
-const DELETION_POINTS: [&str; 6] = [
+const DELETION_POINTS: [&str; 7] = [
+    "epoch:kept",
     "deletion:sealed",
     "deletion:durable",
     "deletion:published",

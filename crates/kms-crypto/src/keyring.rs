@@ -11,6 +11,8 @@ use crate::secret::{Secret, SecretBytes};
 use crate::wrapped::{DESCRIBED_FORMAT, WrappedKeyring};
 use crate::xaes::{XAES_NONCE_LEN, XaesKey};
 
+mod succession;
+
 /// The storage epoch keys of one store, the store's id, and the key of its manifest.
 ///
 /// New records are sealed under the newest epoch; older epochs stay until nothing is sealed under them any more. The store

@@ -1,8 +1,8 @@
 //! The answers of the operations: shapes that satisfy both versions of the API and all of its clients.
 
+use crate::answer_body::Content;
 use crate::base64_text;
 use crate::finished::FinishedOperation;
-use bytes::Bytes;
 use kms_crypto::SecretBytes;
 use kms_lifecycle::{Key, Made, Place, RevisionStamp, Rotation, Schedule, Status, Usage, VersionInfo};
 use kms_service::ReplicaStatus;
@@ -293,46 +293,70 @@ impl<'a> ZoneList<'a> {
     }
 }
 
-#[derive(Serialize)]
-pub(crate) struct CiphertextAnswer {
-    ciphertext: String,
-}
-
-impl CiphertextAnswer {
-    pub(crate) fn of(ciphertext: &[u8]) -> Self {
-        Self { ciphertext: base64_text::encode(ciphertext) }
-    }
+/// `{"ciphertext":"…"}`.
+pub(crate) fn ciphertext(ciphertext: &[u8]) -> Option<Content> {
+    let parts = [Part::Text(b"{\"ciphertext\":\""), Part::Base64(ciphertext), Part::Text(b"\"}")];
+    let mut answer = vec![0; length(&parts)];
+    write(&parts, &mut answer)?;
+    Some(Content::Public(answer))
 }
 
 /// `{"plaintext":"…"}`, in memory that is wiped once it is sent.
-pub(crate) fn plaintext(plaintext: &SecretBytes) -> Option<Bytes> {
-    secret_answer(plaintext, "\"}")
+pub(crate) fn plaintext(plaintext: &SecretBytes) -> Option<Content> {
+    secret(&[Part::Text(PLAINTEXT), Part::Base64(plaintext.expose()), Part::Text(b"\"}")])
 }
 
 /// `{"plaintext":"…","ciphertext":"…"}`, in memory that is wiped once it is sent.
-pub(crate) fn data_key(plaintext: &SecretBytes, ciphertext: &[u8]) -> Option<Bytes> {
-    secret_answer(plaintext, &format!("\",\"ciphertext\":\"{}\"}}", base64_text::encode(ciphertext)))
+pub(crate) fn data_key(plaintext: &SecretBytes, ciphertext: &[u8]) -> Option<Content> {
+    secret(&[
+        Part::Text(PLAINTEXT),
+        Part::Base64(plaintext.expose()),
+        Part::Text(b"\",\"ciphertext\":\""),
+        Part::Base64(ciphertext),
+        Part::Text(b"\"}"),
+    ])
 }
 
-/// Written by hand and in place: a serialiser would leave copies behind as its buffer grows. `None` cannot happen.
-fn secret_answer(plaintext: &SecretBytes, tail: &str) -> Option<Bytes> {
-    const HEAD: &[u8] = b"{\"plaintext\":\"";
-    let encoded = base64_text::encoded_length(plaintext.len());
-    let mut answer = SecretBytes::zeroed(HEAD.len() + encoded + tail.len());
-    let (head, rest) = answer.expose_mut().split_at_mut(HEAD.len());
-    let (middle, end) = rest.split_at_mut(encoded);
-    head.copy_from_slice(HEAD);
-    base64_text::encode_into(plaintext.expose(), middle)?;
-    end.copy_from_slice(tail.as_bytes());
-    Some(Bytes::from_owner(WipedAfterSending(answer)))
+const PLAINTEXT: &[u8] = b"{\"plaintext\":\"";
+
+/// A piece of an answer of a crypto call. These are written by hand and in place: a serialiser would leave copies behind as
+/// its buffer grows, and base64 needs no escapes.
+enum Part<'a> {
+    Text(&'static [u8]),
+    Base64(&'a [u8]),
 }
 
-struct WipedAfterSending(SecretBytes);
+fn secret(parts: &[Part<'_>]) -> Option<Content> {
+    let mut answer = SecretBytes::zeroed(length(parts));
+    write(parts, answer.expose_mut())?;
+    Some(Content::Secret(answer))
+}
 
-impl AsRef<[u8]> for WipedAfterSending {
-    fn as_ref(&self) -> &[u8] {
-        self.0.expose()
+fn length(parts: &[Part<'_>]) -> usize {
+    let length = |part: &Part<'_>| match part {
+        Part::Text(text) => text.len(),
+        Part::Base64(bytes) => base64_text::encoded_length(bytes.len()),
+    };
+    parts.iter().map(length).sum()
+}
+
+/// Writes `parts` one after the other. `None` when `out` is too short for them.
+fn write(parts: &[Part<'_>], mut out: &mut [u8]) -> Option<()> {
+    for part in parts {
+        out = match part {
+            Part::Text(text) => {
+                let (place, rest) = out.split_at_mut_checked(text.len())?;
+                place.copy_from_slice(text);
+                rest
+            }
+            Part::Base64(bytes) => {
+                let (place, rest) = out.split_at_mut_checked(base64_text::encoded_length(bytes.len()))?;
+                base64_text::encode_into(bytes, place)?;
+                rest
+            }
+        };
     }
+    Some(())
 }
 
 fn as_text<S: Serializer>(value: &impl Display, serializer: S) -> Result<S::Ok, S::Error> {
@@ -389,12 +413,14 @@ mod tests {
     }
 
     #[test]
-    fn plaintexts_are_written_into_exactly_their_room() {
+    fn answers_of_crypto_calls_are_written_into_exactly_their_room() {
+        let text = |content: Option<Content>| String::from_utf8(content.unwrap().expose().to_vec()).unwrap();
         for (plain, encoded) in [("", ""), ("a", "YQ=="), ("hello!", "aGVsbG8h")] {
             let secret = SecretBytes::copy_from(plain.as_bytes());
-            assert_eq!(plaintext(&secret).unwrap(), format!("{{\"plaintext\":\"{encoded}\"}}"));
+            assert_eq!(text(plaintext(&secret)), format!("{{\"plaintext\":\"{encoded}\"}}"));
             let both = format!("{{\"plaintext\":\"{encoded}\",\"ciphertext\":\"AQI=\"}}");
-            assert_eq!(data_key(&secret, &[1, 2]).unwrap(), both);
+            assert_eq!(text(data_key(&secret, &[1, 2])), both);
+            assert_eq!(text(ciphertext(plain.as_bytes())), format!("{{\"ciphertext\":\"{encoded}\"}}"));
         }
     }
 }

@@ -34,7 +34,8 @@ pub(crate) fn encode_into(bytes: &[u8], out: &mut [u8]) -> Option<usize> {
     ENGINE.encode_slice(bytes, out).ok()
 }
 
-/// The text of `bytes`, for data that is not secret.
+/// The text of `bytes`, for tests.
+#[cfg(test)]
 pub(crate) fn encode(bytes: &[u8]) -> String {
     ENGINE.encode(bytes)
 }

@@ -3,20 +3,21 @@
 //! HTTP/1 only. A client that sends half a head, half a handshake or nothing at all holds its place until a deadline, and only as long as
 //! nobody else needs it (`places`); one that offers an upgrade to HTTP/2 is answered as if it had not.
 
-use crate::exchange::Requests;
+use crate::exchange::{Answering, exchange};
 use crate::limits::ConnectionLimits;
 use crate::places::{Place, Places};
 use crate::progress::Progress;
 use crate::stream::WatchedStream;
-use axum::Router;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -34,43 +35,37 @@ pub enum Handshake {
     Tls(TlsAcceptor),
 }
 
-/// Serves `router` on `listener` until `shutdown` is cancelled.
+/// Serves `answering` on `listener` until `shutdown` is cancelled.
 ///
 /// From then on nothing is accepted, requests in flight get their answers, idle connections close. Returns when all connections are
 /// gone, or have been dropped after [`ConnectionLimits::shutdown_grace`].
 ///
-/// How long a request may take is up to `router`.
+/// How long a request may take is up to `answering`.
 ///
 /// # Errors
 ///
 /// None at present: errors of `accept` are logged, and accepting goes on after a pause.
-pub async fn serve(
+pub async fn serve<A: Answering>(
     listener: TcpListener,
     handshake: Handshake,
-    router: Router,
+    answering: Arc<A>,
     limits: ConnectionLimits,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
     let places = Arc::new(Places::new(&limits));
     let connections = TaskTracker::new();
-    let abandoned = CancellationToken::new();
     while let Some((stream, place)) = next_connection(&listener, &places, &shutdown).await {
-        let connection = Connection { router: router.clone(), limits, shutdown: shutdown.clone() };
-        let handshake = handshake.clone();
-        let abandoned = abandoned.clone();
-        connections.spawn(async move {
-            let running = connection.run(stream, handshake, place.progress().clone());
-            if let Some(None) = abandoned.run_until_cancelled(place.leave().run_until_cancelled(running)).await {
-                tracing::debug!("connection closed: it made way for another");
-            }
-            drop(place);
-        });
+        // A token of its own: looking at one that all connections share would make the cores wait for each other.
+        let (answering, shutdown) = (Arc::clone(&answering), shutdown.child_token());
+        let connection = Connection { answering, limits, shutdown };
+        let (handshake, progress) = (handshake.clone(), place.progress().clone());
+        place.run(&connections, connection.run(stream, handshake, progress));
     }
     drop(listener);
     connections.close();
     if timeout(limits.shutdown_grace, connections.wait()).await.is_err() {
         tracing::warn!(connections = connections.len(), "connections dropped: their time to finish is over");
-        abandoned.cancel();
+        places.clear();
         connections.wait().await;
     }
     Ok(())
@@ -115,22 +110,23 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-struct Connection {
-    router: Router,
+struct Connection<A> {
+    answering: Arc<A>,
     limits: ConnectionLimits,
     shutdown: CancellationToken,
 }
 
-impl Connection {
+impl<A: Answering> Connection<A> {
     async fn run(self, stream: TcpStream, handshake: Handshake, progress: Progress) {
+        let from = stream.peer_addr().ok().map(|address| address.ip().to_canonical());
         // Answers are small and awaited. Without it they still arrive, only later.
         let _ = stream.set_nodelay(true);
         match handshake {
-            Handshake::Plain => self.serve(stream, progress).await,
+            Handshake::Plain => self.serve(stream, progress, from).await,
             Handshake::Tls(acceptor) => match timeout(self.limits.header_timeout, acceptor.accept(stream)).await {
                 Ok(Ok(stream)) => {
                     progress.handshake_complete();
-                    self.serve(stream, progress).await;
+                    self.serve(stream, progress, from).await;
                 }
                 Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
                 Err(_) => tracing::debug!("TLS handshake took too long"),
@@ -138,19 +134,26 @@ impl Connection {
         }
     }
 
-    async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(self, stream: S, progress: Progress) {
+    async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(
+        self,
+        stream: S,
+        progress: Progress,
+        from: Option<IpAddr>,
+    ) {
         let stream = WatchedStream::new(stream, progress.clone(), self.limits.header_bytes);
-        let service = Requests { router: self.router, progress: progress.clone() };
-        let mut connection = http1::Builder::new()
-            .max_headers(self.limits.headers)
-            .max_header_size(self.limits.header_bytes)
-            // The stream below keeps the time: hyper's own timer cannot tell an idle connection from a slow head.
-            .header_read_timeout(None)
-            .serve_connection(TokioIo::new(stream), service);
+        let (answering, of_requests) = (self.answering, progress.clone());
+        let service = service_fn(move |request| {
+            let exchange = exchange(Arc::clone(&answering), of_requests.clone(), from, request);
+            // hyper gives the stream back only if the future can be moved.
+            Box::pin(async { Ok::<_, Infallible>(exchange.await) })
+        });
+        let mut connection = builder(&self.limits).serve_connection(TokioIo::new(stream), service);
 
         let mut shutdown = pin!(self.shutdown.cancelled());
         let mut draining = false;
         let mut alarm = pin!(sleep(self.limits.header_timeout));
+        // Who is told when the alarm rings. Looking at it again costs more than the whole rest of this, so it is left alone until then.
+        let mut told: Option<Waker> = None;
         let ended = poll_fn(|cx| {
             if !draining && shutdown.as_mut().poll(cx).is_ready() {
                 draining = true;
@@ -164,8 +167,14 @@ impl Connection {
                 let deadline = progress.deadline(self.limits.header_timeout, self.limits.idle_timeout);
                 if let Some(deadline) = deadline.filter(|deadline| *deadline < alarm.deadline()) {
                     alarm.as_mut().reset(deadline);
+                    told = None;
                 }
+                if !alarm.is_elapsed() && told.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                    return Poll::Pending;
+                }
+                told = None;
                 if alarm.as_mut().poll(cx).is_pending() {
+                    told = Some(cx.waker().clone());
                     return Poll::Pending;
                 }
                 match deadline {
@@ -185,6 +194,20 @@ impl Connection {
             None => tracing::debug!("connection closed: it waited too long"),
         }
     }
+}
+
+fn builder(limits: &ConnectionLimits) -> http1::Builder {
+    /// What hyper allows unasked.
+    const HEADERS: usize = 100;
+
+    let mut builder = http1::Builder::new();
+    // The stream below keeps the time: hyper's own timer cannot tell an idle connection from a slow head.
+    builder.max_header_size(limits.header_bytes).header_read_timeout(None);
+    // Asked for its own number, hyper would prepare all those fields anew for every request.
+    if limits.headers != HEADERS {
+        builder.max_headers(limits.headers);
+    }
+    builder
 }
 
 /// Says goodbye, and takes in what the client is still sending of a body that was refused: closing at once would reset the connection,

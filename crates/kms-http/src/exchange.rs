@@ -3,77 +3,102 @@
 use crate::head::Framing;
 use crate::progress::Progress;
 use axum::Router;
-use axum::body::{Body, HttpBody};
-use bytes::Bytes;
+use axum::body::Body;
+use bytes::{Buf, Bytes};
 use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response};
-use hyper::body::{Frame, Incoming, SizeHint};
-use std::convert::Infallible;
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use std::error::Error;
 use std::future::pending;
+use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use tower::Service;
+use tower::ServiceExt;
 
-/// Hands the requests of one connection to the router.
-pub(crate) struct Requests {
-    pub(crate) router: Router,
-    pub(crate) progress: Progress,
+/// Whatever answers the requests of a listener: a [`FrontDoor`](crate::FrontDoor), or an axum router.
+pub trait Answering: Send + Sync + 'static {
+    /// The bodies of its answers.
+    type Body: HttpBody<Data: Buf + Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + Unpin + 'static;
+
+    /// Answers one request. How long it may take is up to the implementation.
+    fn answer(&self, request: Request<RequestBody>) -> impl Future<Output = Response<Self::Body>> + Send;
 }
 
-impl hyper::service::Service<Request<Incoming>> for Requests {
-    type Response = Response<Leaving>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+impl Answering for Router {
+    type Body = Body;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let Some(framing) = self.progress.begin_request() else {
-            // The connection closes at any instant.
-            return Box::pin(pending());
-        };
-        let progress = self.progress.clone();
-        let mut router = self.router.clone();
-        Box::pin(async move {
-            if request.body().is_end_stream() && !progress.body_complete() {
-                pending::<()>().await;
-            }
-            let mut request = request.map(|body| Body::new(Arriving { body, progress: progress.clone() }));
-            if let Framing::Ambiguous(ambiguity) = framing {
-                request.extensions_mut().insert(ambiguity);
-            }
-            let mut response = Service::call(&mut router, request).await?;
-            match framing {
-                Framing::Length(_) => {}
-                Framing::Chunked | Framing::Ambiguous(_) => {
-                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-                }
-            }
-            progress.end_request();
-            Ok(response.map(|body| Leaving { body, progress }))
-        })
+    async fn answer(&self, request: Request<RequestBody>) -> Response<Body> {
+        match self.clone().oneshot(request.map(Body::new)).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
     }
 }
 
-/// A request's body. Its end is let through only if the connection is not making way.
-struct Arriving {
-    body: Incoming,
+/// Answers one request of the connection that `progress` is about.
+pub(crate) async fn exchange<A: Answering>(
+    answering: Arc<A>,
     progress: Progress,
+    from: Option<IpAddr>,
+    request: Request<Incoming>,
+) -> Response<Leaving<A::Body>> {
+    let Some(framing) = progress.begin_request() else {
+        // The connection closes at any instant.
+        return pending().await;
+    };
+    if request.body().is_end_stream() && !progress.body_complete() {
+        return pending().await;
+    }
+    let mut request = request.map(|body| RequestBody { body, incomplete: Some(progress.clone()), from });
+    if let Framing::Ambiguous(ambiguity) = framing {
+        request.extensions_mut().insert(ambiguity);
+    }
+    let mut response = answering.answer(request).await;
+    match framing {
+        Framing::Length(_) => {}
+        Framing::Chunked | Framing::Ambiguous(_) => {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+    }
+    progress.end_request();
+    response.map(|body| Leaving { body, progress })
 }
 
-impl HttpBody for Arriving {
+/// A request's body as it arrives. Its end is let through only if the connection is not making way.
+pub struct RequestBody {
+    body: Incoming,
+    /// Told when the body is complete, once.
+    incomplete: Option<Progress>,
+    /// Here rather than among the request's extensions, which are a map of their own for each request.
+    from: Option<IpAddr>,
+}
+
+impl RequestBody {
+    /// The address that the connection came from, as far as it is known.
+    pub(crate) const fn from(&self) -> Option<IpAddr> {
+        self.from
+    }
+}
+
+impl HttpBody for RequestBody {
     type Data = Bytes;
     type Error = hyper::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        if frame.is_none() && !self.progress.body_complete() {
-            return Poll::Pending;
+        // Of a body with a length the last piece is its end, and nobody asks further.
+        if frame.is_none() || self.body.is_end_stream() {
+            let goes_on = self.incomplete.take().is_none_or(|progress| progress.body_complete());
+            if !goes_on {
+                return Poll::Pending;
+            }
         }
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        // Whoever reads it has to come for the end.
-        false
+        self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -81,24 +106,26 @@ impl HttpBody for Arriving {
     }
 }
 
-impl Drop for Arriving {
+impl Drop for RequestBody {
     fn drop(&mut self) {
-        // Read to its end or not: the router goes on without it.
-        self.progress.body_complete();
+        // Read to its end or not: the answer goes on without it.
+        if let Some(progress) = self.incomplete.take() {
+            progress.body_complete();
+        }
     }
 }
 
 /// An answer's body, dropped by hyper as soon as it has all of it.
-pub(crate) struct Leaving {
-    body: Body,
+pub(crate) struct Leaving<B> {
+    body: B,
     progress: Progress,
 }
 
-impl HttpBody for Leaving {
-    type Data = Bytes;
-    type Error = axum::Error;
+impl<B: HttpBody + Unpin> HttpBody for Leaving<B> {
+    type Data = B::Data;
+    type Error = B::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         Pin::new(&mut self.body).poll_frame(cx)
     }
 
@@ -111,7 +138,7 @@ impl HttpBody for Leaving {
     }
 }
 
-impl Drop for Leaving {
+impl<B> Drop for Leaving<B> {
     fn drop(&mut self) {
         self.progress.answer_handed_over();
     }

@@ -5,6 +5,7 @@
 
 use crate::base64_text;
 use http::header::{AUTHORIZATION, HeaderMap};
+use memchr::memchr;
 
 const SCHEME: &[u8] = b"EXO2-HMAC-SHA256 ";
 
@@ -71,23 +72,19 @@ impl<'a> Authorization<'a> {
 
     /// `EXO2-HMAC-SHA256 credential=…[,signed-query-args=…],expires=…,signature=…`: no blanks, this order, each once.
     fn parse(value: &'a [u8]) -> Option<Self> {
-        let pragmas = str::from_utf8(value.strip_prefix(SCHEME)?).ok()?;
-        let mut pragmas = pragmas.split(',').peekable();
-        let credential = pragmas.next()?.strip_prefix("credential=")?;
-        let signed_args = pragmas.next_if(|pragma| pragma.starts_with("signed-query-args="));
-        let expires = pragmas.next()?.strip_prefix("expires=")?;
-        let signature = pragmas.next()?.strip_prefix("signature=")?;
-        let visible = !credential.is_empty() && credential.bytes().all(|byte| byte.is_ascii_graphic());
-        if pragmas.next().is_some() || !visible {
+        let (credential, rest) = pragma(value.strip_prefix(SCHEME)?, b"credential=")?;
+        let (signed_args, rest) = match pragma(rest, b"signed-query-args=") {
+            Some((names, rest)) => (Some(text(names)?), rest),
+            None => (None, rest),
+        };
+        let (expires, rest) = pragma(rest, b"expires=")?;
+        // Base64 has no commas, so nothing comes after it.
+        let tag = decode_tag(rest.strip_prefix(b"signature=")?)?;
+        if credential.is_empty() || !credential.iter().all(u8::is_ascii_graphic) {
             return None;
         }
-        Some(Self {
-            credential,
-            signed_args: signed_args.and_then(|pragma| pragma.strip_prefix("signed-query-args=")),
-            expires,
-            expires_at: canonical_seconds(expires)?,
-            tag: decode_tag(signature)?,
-        })
+        let expires_at = canonical_seconds(expires)?;
+        Some(Self { credential: text(credential)?, signed_args, expires: text(expires)?, expires_at, tag })
     }
 
     /// The id of the credential that claims to have signed.
@@ -156,18 +153,33 @@ impl Message<'_> {
     }
 }
 
+/// The value of the pragma that `input` begins with, and what follows the comma after it.
+fn pragma<'a>(input: &'a [u8], name: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
+    let value = input.strip_prefix(name)?;
+    let (value, rest) = value.split_at_checked(memchr(b',', value)?)?;
+    Some((value, rest.strip_prefix(b",")?))
+}
+
+fn text(bytes: &[u8]) -> Option<&str> {
+    str::from_utf8(bytes).ok()
+}
+
 /// Decimal digits without sign or leading zero.
-fn canonical_seconds(text: &str) -> Option<i64> {
-    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let canonical = digits && (text == "0" || !text.starts_with('0'));
-    canonical.then(|| text.parse().ok())?
+fn canonical_seconds(digits: &[u8]) -> Option<i64> {
+    match digits {
+        [] | [b'0', _, ..] => None,
+        digits => digits.iter().try_fold(0_i64, |seconds, digit| {
+            let digit = digit.is_ascii_digit().then_some(i64::from(*digit) - i64::from(b'0'))?;
+            seconds.checked_mul(10)?.checked_add(digit)
+        }),
+    }
 }
 
 /// Standard base64 with padding, of exactly 32 bytes; other spellings of the same bytes are refused.
-fn decode_tag(text: &str) -> Option<[u8; TAG_LENGTH]> {
+fn decode_tag(text: &[u8]) -> Option<[u8; TAG_LENGTH]> {
     // Four characters at a time: 32 bytes are decoded into room for 33.
     let mut decoded = [0; TAG_LENGTH + 1];
-    match base64_text::decode_into(text.as_bytes(), &mut decoded) {
+    match base64_text::decode_into(text, &mut decoded) {
         Some(TAG_LENGTH) => decoded.first_chunk().copied(),
         Some(_) | None => None,
     }
@@ -343,18 +355,18 @@ mod tests {
     #[test]
     fn only_canonical_seconds_are_a_time() {
         for good in ["0", "5", "1893456000", "9223372036854775807"] {
-            assert_eq!(canonical_seconds(good).map(|seconds| seconds.to_string()).as_deref(), Some(good));
+            assert_eq!(canonical_seconds(good.as_bytes()).map(|seconds| seconds.to_string()).as_deref(), Some(good));
         }
         for bad in
             ["", "-1", "+5", " 5", "5 ", "05", "00", "1e9", "0x5", "5.0", "9223372036854775808", "18446744073709551616"]
         {
-            assert_eq!(canonical_seconds(bad), None, "{bad}");
+            assert_eq!(canonical_seconds(bad.as_bytes()), None, "{bad}");
         }
     }
 
     #[test]
     fn a_tag_has_32_bytes_and_one_spelling() {
-        assert!(decode_tag(TAG).is_some());
+        assert!(decode_tag(TAG.as_bytes()).is_some());
         let trailing_bits = TAG.replace("OQ=", "OR=");
         let url_safe = TAG.replace('+', "-");
         for bad in [
@@ -373,7 +385,7 @@ mod tests {
             &"A".repeat(88),
             &format!("{}\n{}", &TAG[..4], &TAG[4..]),
         ] {
-            assert_eq!(decode_tag(bad), None, "{bad}");
+            assert_eq!(decode_tag(bad.as_bytes()), None, "{bad}");
         }
     }
 

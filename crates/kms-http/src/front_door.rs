@@ -1,29 +1,31 @@
 //! From a request to its answer, in an order that gives nothing away: limits, signature, route, members, service.
 
-use crate::body;
+use crate::answer_body::AnswerBody;
+use crate::body::{self, WholeBody};
+use crate::exchange::{Answering, RequestBody};
 use crate::exo2::{Authorization, Refusal};
 use crate::head::Ambiguity;
 use crate::limits::RequestLimits;
 use crate::operation_faults::OperationFaults;
 use crate::operations::{Answer, Operations};
 use crate::problem::Problem;
+use crate::request_id::RequestIds;
 use crate::request_log::RequestLog;
+use crate::request_metrics::RequestMetrics;
 use crate::route::Route;
-use axum::Router;
-use axum::body::Body;
-use axum::extract::{Request, State};
+use bytes::Bytes;
 use http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue,
 };
 use http::request::Parts;
-use http::{Response, Uri};
-use kms_crypto::SecretBytes;
-use kms_service::{Caller, Kms};
+use http::{Request, Response, Uri};
+use hyper::body::Body as HttpBody;
+use kms_service::{Caller, Kms, RequestOrigin};
 use kms_types::ZoneName;
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use tokio::time::{Instant, timeout_at};
 
@@ -45,8 +47,8 @@ pub struct FrontDoor {
     zones: Arc<[ZoneEntry]>,
     limits: RequestLimits,
     wall_clock: WallClock,
-    /// Numbers requests when there is no randomness for their ids.
-    counter: AtomicU64,
+    request_ids: RequestIds,
+    metrics: Arc<RequestMetrics>,
     /// Calls that fail on purpose, in a lab.
     faults: Option<Arc<dyn OperationFaults>>,
 }
@@ -58,7 +60,11 @@ impl FrontDoor {
     /// The API of `kms`, which lists all `zones`, its own included.
     #[must_use]
     pub fn new(kms: Kms, zones: Arc<[ZoneEntry]>, limits: RequestLimits, wall_clock: WallClock) -> Self {
-        Self { kms, zones, limits, wall_clock, counter: AtomicU64::new(1), faults: None }
+        let mut start = [0; 8];
+        // Without randomness the ids begin at one: they have only to differ from each other.
+        let start = kms.random(&mut start).map_or(1, |()| u64::from_be_bytes(start));
+        let (request_ids, metrics) = (RequestIds::new(start), Arc::new(RequestMetrics::new()));
+        Self { kms, zones, limits, wall_clock, request_ids, metrics, faults: None }
     }
 
     /// The same API, in which calls fail as `faults` says.
@@ -67,14 +73,44 @@ impl FrontDoor {
         Self { faults: Some(faults), ..self }
     }
 
-    /// The API as a service, for [`serve`](crate::serve).
-    pub fn into_router(self) -> Router {
-        // Routing is our own: on raw segments, and after the signature was verified.
-        Router::new().fallback(answer).with_state(Arc::new(self))
+    /// How many requests there were, and how long they took.
+    #[must_use]
+    pub fn metrics(&self) -> &Arc<RequestMetrics> {
+        &self.metrics
     }
 
-    async fn respond(&self, request: Request, log: &mut RequestLog) -> Result<Answer, Problem> {
-        let deadline = Instant::now() + self.limits.request_timeout;
+    /// Answers one request, whatever happens. [`serve`](crate::serve) does this for those of a listener; here a request can come from
+    /// anywhere.
+    /// `from` is the address of who asks, for the audit log.
+    pub async fn respond<B: HttpBody<Data = Bytes> + Unpin>(
+        &self,
+        request: Request<B>,
+        from: Option<IpAddr>,
+    ) -> Response<AnswerBody> {
+        let id = self.request_ids.next();
+        let mut log = RequestLog::begin(id, from, request.method());
+        // The panic's own message is on standard error, from where it happened.
+        let outcome = caught(self.outcome(request, &mut log)).await.unwrap_or_else(|Panicked| Err(Problem::internal()));
+        let mut response = match outcome {
+            Ok(answer) => success(answer),
+            Err(problem) => {
+                log.audit_refusal(&self.kms, problem.status(), problem.title());
+                problem.into_response()
+            }
+        };
+        let headers = response.headers_mut();
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(REQUEST_ID, id.to_header());
+        log.end(response.status(), &self.metrics);
+        response
+    }
+
+    async fn outcome<B: HttpBody<Data = Bytes> + Unpin>(
+        &self,
+        request: Request<B>,
+        log: &mut RequestLog,
+    ) -> Result<Answer, Problem> {
+        let deadline = log.begun() + self.limits.request_timeout;
         let (head, body) = request.into_parts();
         match head.extensions.get::<Ambiguity>() {
             None => {}
@@ -87,24 +123,18 @@ impl FrontDoor {
         if head.headers.get_all(HOST).iter().nth(1).is_some() {
             return Err(Problem::host());
         }
-        let limit = self.limits.body_limit();
-        let body = timeout_at(deadline, body::read(body, limit))
-            .await
-            .map_err(|_| Problem::too_slow())?
-            .map_err(|cause| Problem::unreadable(cause, limit))?;
+        let body = self.body(body, deadline).await?;
 
-        let caller = self.caller(&head, &body).map_err(|refusal| {
+        let caller = self.caller(&head, body.expose(), log.origin()).map_err(|refusal| {
             log.refused(refusal);
             Problem::forbidden()
         })?;
-        if let Some(caller) = &caller {
-            log.called_by(caller);
-        }
+        log.called_by(caller);
         if head.uri.query().is_some() {
             return Err(Problem::query());
         }
         let route = Route::find(&head.method, head.uri.path());
-        log.routed(&route);
+        log.routed(route);
         let route = route?;
         check_encoding(&head.headers)?;
         if let (Some(faults), Route::Key(key, operation)) = (&self.faults, route)
@@ -113,61 +143,66 @@ impl FrontDoor {
             return Err(Problem::injected(status));
         }
         let operations = Operations { kms: &self.kms, limits: &self.limits, deadline, route };
-        match caller {
-            Some(caller) => operations.perform(&caller, &self.zones, body.expose()).await,
-            None => operations.list_zones(&self.zones, body.expose()),
+        let Some(caller) = log.caller() else {
+            return operations.list_zones(&self.zones, body.expose());
+        };
+        match operations.perform_at_once(caller, body.expose()) {
+            Some(outcome) => self.settled(outcome?).await,
+            // What a change waits with is large. In a box of its own it does not make every request's state as large.
+            None => Box::pin(operations.perform(caller, &self.zones, body.expose())).await,
         }
+    }
+
+    /// The answer to a crypto call, once its entry in the audit log is durable if that is asked for.
+    async fn settled(&self, answer: Answer) -> Result<Answer, Problem> {
+        let audit = self.kms.audit();
+        if answer.key_version.is_some() && audit.is_synchronous() && audit.settle_uses().await.is_err() {
+            return Err(Problem::not_recorded());
+        }
+        Ok(answer)
+    }
+
+    async fn body<B: HttpBody<Data = Bytes> + Unpin>(&self, body: B, deadline: Instant) -> Result<WholeBody, Problem> {
+        let limit = self.limits.body_limit();
+        let mut reading = pin!(body::read(body, limit));
+        // A timer costs more than reading what is there already.
+        let read = match std::future::poll_fn(|cx| Poll::Ready(reading.as_mut().poll(cx))).await {
+            Poll::Ready(read) => read,
+            Poll::Pending => timeout_at(deadline, reading).await.map_err(|_| Problem::too_slow())?,
+        };
+        read.map_err(|cause| Problem::unreadable(cause, limit))
     }
 
     /// Who signed the request. `None` for the list of zones, which is the one request that needs no signature; a signature that it
     /// has must be right all the same.
-    fn caller(&self, head: &Parts, body: &SecretBytes) -> Result<Option<Caller>, Refusal> {
+    fn caller(&self, head: &Parts, body: &[u8], origin: RequestOrigin) -> Result<Option<Caller>, Refusal> {
         let path = head.uri.path();
         if !head.headers.contains_key(AUTHORIZATION) && Route::find(&head.method, path) == Ok(Route::ListZones) {
             return Ok(None);
         }
         let authorization = Authorization::from_headers(&head.headers)?;
         authorization.check_validity((self.wall_clock)())?;
-        let message = authorization.message(head.method.as_str(), path, head.uri.query(), body.expose())?;
+        let message = authorization.message(head.method.as_str(), path, head.uri.query(), body)?;
         self.kms
             .authenticate(authorization.credential(), &message.parts(), authorization.tag())
-            .map(Some)
+            .map(|caller| Some(caller.with_origin(origin)))
             .map_err(|_| Refusal::NotVerified)
     }
+}
 
-    fn request_id(&self) -> String {
-        let mut random = [0; 8];
-        // An id has only to differ from others; without randomness a number does.
-        let id = match self.kms.random(&mut random) {
-            Ok(()) => u64::from_be_bytes(random),
-            Err(_) => self.counter.fetch_add(1, Ordering::Relaxed),
-        };
-        format!("{id:016x}")
+impl Answering for FrontDoor {
+    type Body = AnswerBody;
+
+    async fn answer(&self, request: Request<RequestBody>) -> Response<AnswerBody> {
+        let from = request.body().from();
+        self.respond(request, from).await
     }
 }
 
-/// Answers one request, whatever happens.
-async fn answer(State(front_door): State<Arc<FrontDoor>>, request: Request) -> Response<Body> {
-    let id = front_door.request_id();
-    let mut log = RequestLog::begin(&id, request.method());
-    let outcome = caught(front_door.respond(request, &mut log)).await;
-    let mut response = match outcome {
-        Ok(Ok(answer)) => success(answer),
-        Ok(Err(problem)) => problem.into_response(),
-        // The panic's own message is on standard error, from where it happened.
-        Err(Panicked) => Problem::internal().into_response(),
-    };
-    let headers = response.headers_mut();
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if let Ok(id) = HeaderValue::try_from(&id) {
-        headers.insert(REQUEST_ID, id);
-    }
-    log.end(response.status());
-    response
-}
-
-fn success(answer: Answer) -> Response<Body> {
-    let mut response = Response::new(Body::from(answer.body));
+fn success(answer: Answer) -> Response<AnswerBody> {
+    let mut response = Response::new(AnswerBody::new(answer.content));
+    // Room for all that an answer has, so that the map does not grow on the way.
+    response.headers_mut().reserve(6);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if let Some(version) = answer.key_version {
         response.headers_mut().insert(KEY_VERSION, version.get().into());

@@ -5,6 +5,8 @@
 //! other way, one client's body becomes another's request. So they are found here, and refused (RFC 9112 section 6.3). A fragment in the request
 //! target goes the same way: hyper drops it, so what the client signed would not be what is verified (RFC 9112 section 3.2 has none).
 
+use memchr::memchr;
+
 /// How a request's body is delimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Framing {
@@ -55,13 +57,16 @@ impl HeadScanner {
     /// Takes the next bytes of the head.
     pub(crate) fn take(&mut self, bytes: &[u8]) -> Scanned {
         let mut taken = 0;
-        while let Some(line) = bytes[taken..].split_inclusive(|byte| *byte == b'\n').next() {
-            taken += line.len();
-            self.length += line.len();
-            let Some(line) = line.strip_suffix(b"\n") else {
-                self.unfinished.extend_from_slice(line);
+        while taken < bytes.len() {
+            let rest = &bytes[taken..];
+            let Some(end) = memchr(b'\n', rest) else {
+                self.length += rest.len();
+                self.unfinished.extend_from_slice(rest);
                 return Scanned::Unfinished;
             };
+            let line = &rest[..end];
+            taken += end + 1;
+            self.length += end + 1;
             let ended = if self.unfinished.is_empty() {
                 self.end_line(line)
             } else {
@@ -89,7 +94,7 @@ impl HeadScanner {
         self.lines += 1;
         if self.lines == 1 {
             self.note_request_line(bare);
-        } else if let Some(colon) = bare.iter().position(|byte| *byte == b':') {
+        } else if let Some(colon) = memchr(b':', bare) {
             self.note_field(&bare[..colon], bare[colon + 1..].trim_ascii());
         }
         false
@@ -97,7 +102,7 @@ impl HeadScanner {
 
     fn note_request_line(&mut self, line: &[u8]) {
         // A method may have the sign.
-        if line.iter().skip_while(|byte| **byte != b' ').any(|byte| *byte == b'#') {
+        if memchr(b' ', line).is_some_and(|space| memchr(b'#', &line[space..]).is_some()) {
             self.ambiguity.get_or_insert(Ambiguity::Target);
         }
     }

@@ -6,9 +6,10 @@
 //!
 //! This crate holds no rule about keys: those are the service's. It alone knows of status codes.
 //!
-//! Bodies and answers that hold plaintext are wiped after use. The buffers of hyper and of a TLS session, through which they pass,
-//! cannot be.
+//! Answers that hold plaintext, and bodies that were joined from pieces, are wiped after use. The buffers of hyper and of a TLS session
+//! cannot be: bodies and answers pass through them, and a body that came in one piece is read in hyper's.
 
+mod answer_body;
 mod answers;
 mod base64_text;
 mod body;
@@ -21,17 +22,25 @@ mod finished;
 mod front_door;
 mod head;
 mod limits;
+#[doc(hidden)]
+pub mod measured;
 mod operation_faults;
 mod operations;
 mod places;
+mod plain_object;
 mod problem;
 mod progress;
+mod request_id;
 mod request_log;
+mod request_metrics;
 mod requests;
 mod route;
 mod stream;
 
+pub use answer_body::{AnswerBody, AnswerBytes};
 pub use connections::{Handshake, serve};
+pub use exchange::{Answering, RequestBody};
 pub use front_door::{FrontDoor, WallClock, ZoneEntry};
 pub use limits::{ConnectionLimits, RequestLimits};
 pub use operation_faults::{FaultStatus, OperationFaults, operation_id};
+pub use request_metrics::{OperationFigures, RequestMetrics, RequestOutcome};

@@ -1,15 +1,13 @@
 //! Each operation: its body read, the service called, its answer written.
 
-use crate::answers::{
-    self, CiphertextAnswer, KeyAnswer, KeyList, RotationChanged, RotationList, Success, TargetRegistered, ZoneList,
-};
+use crate::answer_body::Content;
+use crate::answers::{self, KeyAnswer, KeyList, RotationChanged, RotationList, Success, TargetRegistered, ZoneList};
 use crate::finished::FinishedOperation;
 use crate::front_door::ZoneEntry;
 use crate::limits::RequestLimits;
 use crate::problem::Problem;
 use crate::requests;
 use crate::route::{KeyOperation, Route};
-use bytes::Bytes;
 use kms_lifecycle::{Command, Key};
 use kms_service::{Caller, Kms, KmsError, ReEncryptDestination, ReEncryptSource};
 use kms_types::{KeyId, MaterialVersion};
@@ -20,7 +18,7 @@ use tokio::time::{Instant, timeout_at};
 /// A successful answer.
 pub(crate) struct Answer {
     /// JSON.
-    pub(crate) body: Bytes,
+    pub(crate) content: Content,
     /// The key version that a crypto call used.
     pub(crate) key_version: Option<MaterialVersion>,
 }
@@ -55,6 +53,17 @@ impl Operations<'_> {
                 json(&KeyAnswer::created(&key))
             }
             Route::Key(id, operation) => self.on_key(caller, id, operation, body).await,
+        }
+    }
+
+    /// Performs an operation that waits for nothing. `None` when `route` is not one of these.
+    pub(crate) fn perform_at_once(&self, caller: &Caller, body: &[u8]) -> Option<Result<Answer, Problem>> {
+        match self.route {
+            Route::Key(id, KeyOperation::Encrypt) => Some(self.encrypt(caller, id, body)),
+            Route::Key(id, KeyOperation::Decrypt) => Some(self.decrypt(caller, id, body)),
+            Route::Key(id, KeyOperation::ReEncrypt) => Some(self.re_encrypt(caller, id, body)),
+            Route::Key(id, KeyOperation::GenerateDataKey) => Some(self.generate_data_key(caller, id, body)),
+            Route::Key(..) | Route::ListZones | Route::GetOperation(_) | Route::ListKeys | Route::CreateKey => None,
         }
     }
 
@@ -130,7 +139,7 @@ impl Operations<'_> {
         let request = requests::encrypt(body, self.limits)?;
         let context = request.context.as_encryption_context();
         let encrypted = self.served(self.kms.encrypt(caller, id, request.data.expose(), context))?;
-        Ok(json(&CiphertextAnswer::of(&encrypted.ciphertext))?.made_with(encrypted.version))
+        Ok(written(answers::ciphertext(&encrypted.ciphertext))?.made_with(encrypted.version))
     }
 
     fn decrypt(&self, caller: &Caller, id: KeyId, body: &[u8]) -> Result<Answer, Problem> {
@@ -152,7 +161,7 @@ impl Operations<'_> {
             context: request.destination_context.as_encryption_context(),
         };
         let encrypted = self.served(self.kms.re_encrypt(caller, source, destination))?;
-        Ok(json(&CiphertextAnswer::of(&encrypted.ciphertext))?.made_with(encrypted.version))
+        Ok(written(answers::ciphertext(&encrypted.ciphertext))?.made_with(encrypted.version))
     }
 
     fn generate_data_key(&self, caller: &Caller, id: KeyId, body: &[u8]) -> Result<Answer, Problem> {
@@ -188,9 +197,9 @@ fn takes_no_body(body: &[u8]) -> Result<(), Problem> {
 }
 
 fn json(answer: &impl Serialize) -> Result<Answer, Problem> {
-    written(serde_json::to_vec(answer).ok().map(Bytes::from))
+    written(serde_json::to_vec(answer).ok().map(Content::Public))
 }
 
-fn written(body: Option<Bytes>) -> Result<Answer, Problem> {
-    Ok(Answer { body: body.ok_or_else(Problem::internal)?, key_version: None })
+fn written(content: Option<Content>) -> Result<Answer, Problem> {
+    Ok(Answer { content: content.ok_or_else(Problem::internal)?, key_version: None })
 }

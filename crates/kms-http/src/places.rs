@@ -12,8 +12,9 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
-use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// For this long a connection need not make way: a client that was just accepted or just answered has a chance to send its request.
 const SPARED: Duration = Duration::from_millis(250);
@@ -40,7 +41,8 @@ struct Register {
 struct Taken {
     peer: Peer,
     progress: Progress,
-    leave: CancellationToken,
+    /// Ends the connection's task; `None` before it was spawned.
+    task: Option<AbortHandle>,
 }
 
 /// One connection's place, given back when dropped.
@@ -48,7 +50,6 @@ pub(crate) struct Place {
     places: Arc<Places>,
     number: u64,
     progress: Progress,
-    leave: CancellationToken,
 }
 
 /// No place before this, unless one is given back.
@@ -84,11 +85,24 @@ impl Places {
         }
         let number = register.next;
         register.next += 1;
-        let (progress, leave) = (Progress::new(), CancellationToken::new());
+        let progress = Progress::new();
         *register.by_peer.entry(peer).or_default() += 1;
-        register.taken.insert(number, Taken { peer, progress: progress.clone(), leave: leave.clone() });
+        register.taken.insert(number, Taken { peer, progress: progress.clone(), task: None });
         drop(register);
-        Ok(Place { places: Arc::clone(self), number, progress, leave })
+        Ok(Place { places: Arc::clone(self), number, progress })
+    }
+
+    /// Ends the task of every connection, whatever it does.
+    pub(crate) fn clear(&self) {
+        self.register().taken.values().filter_map(|taken| taken.task.as_ref()).for_each(AbortHandle::abort);
+    }
+
+    /// Lets `task` be ended when the connection with that number has to make way. It may have been chosen already, or have ended.
+    fn occupy(&self, number: u64, task: AbortHandle) {
+        match self.register().taken.get_mut(&number) {
+            Some(taken) => taken.task = Some(task),
+            None => task.abort(),
+        }
     }
 
     fn register(&self) -> MutexGuard<'_, Register> {
@@ -113,8 +127,9 @@ impl Register {
         if !self.taken.get(&number).is_some_and(|taken| taken.progress.make_way(patience, since)) {
             return Err(Full { until: now });
         }
-        if let Some(taken) = self.remove(number) {
-            taken.leave.cancel();
+        if let Some(task) = self.remove(number).and_then(|taken| taken.task) {
+            task.abort();
+            tracing::debug!("connection closed: it makes way for another");
         }
         Ok(())
     }
@@ -145,9 +160,14 @@ impl Place {
         &self.progress
     }
 
-    /// Cancelled when the connection must close at once, for another.
-    pub(crate) const fn leave(&self) -> &CancellationToken {
-        &self.leave
+    /// Runs a connection at this place as a task of `connections`. It is ended when it must close at once, for another.
+    pub(crate) fn run(self, connections: &TaskTracker, connection: impl Future<Output = ()> + Send + 'static) {
+        let (places, number) = (Arc::clone(&self.places), self.number);
+        let task = connections.spawn(async move {
+            connection.await;
+            drop(self);
+        });
+        places.occupy(number, task.abort_handle());
     }
 }
 
@@ -186,8 +206,9 @@ mod tests {
         IpAddr::from([192, 0, 2, last])
     }
 
+    /// Whether the place was taken from its connection.
     fn left(place: &Place) -> bool {
-        place.leave().is_cancelled()
+        !place.places.register().taken.contains_key(&place.number)
     }
 
     #[tokio::test(start_paused = true)]
@@ -248,6 +269,22 @@ mod tests {
         }
         let register = places.register();
         assert!(register.taken.is_empty() && register.by_peer.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_makes_way_is_ended_whenever_its_task_began() {
+        let (places, connections) = (places(1), TaskTracker::new());
+        let running = places.take(address(1)).await;
+        running.run(&connections, std::future::pending());
+        let chosen_before_it_ran = places.take(address(2)).await;
+        let cleared = places.take(address(3)).await;
+        assert!(left(&chosen_before_it_ran));
+        chosen_before_it_ran.run(&connections, std::future::pending());
+        cleared.run(&connections, std::future::pending());
+        places.clear();
+        connections.close();
+        timeout(Duration::from_secs(1), connections.wait()).await.expect("a connection goes on");
+        assert!(places.register().taken.is_empty());
     }
 
     #[test]

@@ -3,13 +3,13 @@
 //! The one place where errors get a status, a title and words. Titles are those of the API's named errors. No text here comes from a library
 //! or names anything inside the server.
 
+use crate::answer_body::{AnswerBody, Content};
 use crate::body::Unreadable;
 use crate::faults::FieldFault;
 use crate::fields::NoObject;
 use crate::operation_faults::FaultStatus;
 use crate::requests::BadBody;
 use crate::route::{KeyOperation, NoRoute, Route};
-use axum::body::Body;
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 use kms_lifecycle::{Rejection, Schedule};
@@ -48,6 +48,16 @@ impl Problem {
 
     fn bad_request(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "Bad Request", detail)
+    }
+
+    /// The status that it is answered with.
+    pub(crate) const fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// What it is, in a few words that are always the same.
+    pub(crate) const fn title(&self) -> &'static str {
+        self.title
     }
 
     /// For every signature fault alike: what is wrong helps only those who guess.
@@ -108,6 +118,13 @@ impl Problem {
         Self::new(status.code(), "Injected Fault", "this call failed because the lab was told to make it fail")
     }
 
+    /// The audit log could not be written.
+    pub(crate) fn not_recorded() -> Self {
+        let detail = KmsError::NotRecorded.to_string();
+        let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable", detail);
+        Self { header: Some((RETRY_AFTER, "1")), ..problem }
+    }
+
     /// A defect of the server.
     pub(crate) fn internal() -> Self {
         Self::new(
@@ -141,6 +158,7 @@ impl Problem {
             KmsError::ReplicationUnavailable => Self::new(StatusCode::BAD_REQUEST, "Replication Unavailable", detail),
             KmsError::InvalidTargetZone => Self::new(StatusCode::BAD_REQUEST, "Invalid Argument", detail),
             KmsError::RecordDamaged => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "Key Record Damaged", detail),
+            KmsError::NotRecorded => Self::not_recorded(),
             KmsError::ReadOnly => {
                 let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable", detail);
                 Self { header: Some((RETRY_AFTER, "1")), ..problem }
@@ -191,7 +209,7 @@ impl Problem {
     }
 
     /// As an answer without the headers that every answer has.
-    pub(crate) fn into_response(self) -> Response<Body> {
+    pub(crate) fn into_response(self) -> Response<AnswerBody> {
         let document = Document {
             r#type: &format!("urn:zonekms:problem:{}", self.title.to_ascii_lowercase().replace(' ', "-")),
             title: self.title,
@@ -202,7 +220,7 @@ impl Problem {
         };
         // Texts and numbers always serialise; the status alone would still be a correct answer.
         let body = serde_json::to_vec(&document).unwrap_or_default();
-        let mut response = Response::new(Body::from(body));
+        let mut response = Response::new(AnswerBody::new(Content::Public(body)));
         *response.status_mut() = self.status;
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Some((name, value)) = self.header {
@@ -247,7 +265,6 @@ impl From<BadBody> for Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::body::to_bytes;
     use std::collections::BTreeMap;
     use std::fmt::Write;
     use std::path::Path;
@@ -277,6 +294,7 @@ mod tests {
             KmsError::InvalidTargetZone,
             KmsError::RecordDamaged,
             KmsError::ReadOnly,
+            KmsError::NotRecorded,
             KmsError::OutcomeUnknown,
             KmsError::NoEntropy,
         ];
@@ -313,7 +331,7 @@ mod tests {
         for (name, value) in head.headers.iter().filter(|(name, _)| **name != CONTENT_TYPE) {
             write!(text, "  {name}: {}", value.to_str().unwrap()).unwrap();
         }
-        let body = to_bytes(body, usize::MAX).await.unwrap();
+        let body = body.to_vec().await;
         format!("{text}\n{}\n", str::from_utf8(&body).unwrap())
     }
 
@@ -329,7 +347,7 @@ mod tests {
             let routes =
                 KeyOperation::ALL.map(|operation| Route::Key(kms_types::KeyId::from_bytes([7; 16]), operation));
             for route in [Route::ListKeys, Route::CreateKey].into_iter().chain(routes) {
-                by_document.entry(shown(Problem::of(error, route)).await).or_default().push(route.name());
+                by_document.entry(shown(Problem::of(error, route)).await).or_default().push(route.operation().name());
             }
             let differ = by_document.len() > 1;
             for (document, routes) in by_document {

@@ -13,23 +13,25 @@ pub(crate) struct Progress(Arc<Mutex<State>>);
 #[derive(Debug)]
 struct State {
     phase: Phase,
+    /// Since when it is in this phase. `None` as long as its task runs: the clock is read only when there is something to wait for.
+    since: Option<Instant>,
     framing: Framing,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Phase {
     /// For the first byte ever, or for a TLS handshake.
-    Opened { since: Instant },
+    Opened,
     /// For the first byte of a further request.
-    Idle { since: Instant },
+    Idle,
     /// For the rest of a head.
-    Head { since: Instant },
+    Head,
     /// For a body, which has its own deadline. Nothing of the request is done before all of it is there.
-    Body { since: Instant },
+    Body,
     /// For an answer; what happens until then has its own deadline.
     InFlight,
-    /// For the client to take the answer.
-    Answering { since: Instant, handed_over: bool },
+    /// For the client to take the answer, of which hyper may not have all yet.
+    Answering { handed_over: bool },
     /// For nothing: it closes, and no request begins on it any more.
     MakingWay,
 }
@@ -37,38 +39,30 @@ enum Phase {
 impl Progress {
     /// Of a connection that was just opened.
     pub(crate) fn new() -> Self {
-        Self(Arc::new(Mutex::new(State {
-            phase: Phase::Opened { since: Instant::now() },
-            framing: Framing::Length(0),
-        })))
+        let (phase, since) = (Phase::Opened, Some(Instant::now()));
+        Self(Arc::new(Mutex::new(State { phase, since, framing: Framing::Length(0) })))
     }
 
     /// The TLS handshake is over: the time for the first byte begins anew.
     pub(crate) fn handshake_complete(&self) {
         self.step(|phase| match phase {
-            Phase::Opened { .. } => Some(Phase::Opened { since: Instant::now() }),
-            Phase::Idle { .. }
-            | Phase::Head { .. }
-            | Phase::Body { .. }
-            | Phase::InFlight
-            | Phase::Answering { .. }
-            | Phase::MakingWay => None,
-        });
-    }
-
-    /// Bytes of a head have come.
-    pub(crate) fn head_bytes_arrived(&self) {
-        self.step(|phase| match phase {
-            Phase::Opened { .. } | Phase::Idle { .. } | Phase::Answering { .. } => {
-                Some(Phase::Head { since: Instant::now() })
+            Phase::Opened => Some(Phase::Opened),
+            Phase::Idle | Phase::Head | Phase::Body | Phase::InFlight | Phase::Answering { .. } | Phase::MakingWay => {
+                None
             }
-            Phase::Head { .. } | Phase::Body { .. } | Phase::InFlight | Phase::MakingWay => None,
         });
     }
 
-    /// A head is whole, and its body is delimited like this.
-    pub(crate) fn head_complete(&self, framing: Framing) {
-        self.state().framing = framing;
+    /// Bytes of a head have come, and with `framing` its end: how its body is delimited.
+    pub(crate) fn head_arrives(&self, framing: Option<Framing>) {
+        let mut state = self.state();
+        if let Some(framing) = framing {
+            state.framing = framing;
+        }
+        match state.phase {
+            Phase::Opened | Phase::Idle | Phase::Answering { .. } => state.enter(Phase::Head),
+            Phase::Head | Phase::Body | Phase::InFlight | Phase::MakingWay => {}
+        }
     }
 
     /// A head has been parsed and its request begins: how its body is delimited. `None` when the connection is making way: the request
@@ -80,7 +74,7 @@ impl Progress {
         if let Phase::MakingWay = state.phase {
             return None;
         }
-        state.phase = Phase::Body { since: Instant::now() };
+        state.enter(Phase::Body);
         Some(state.framing)
     }
 
@@ -90,12 +84,8 @@ impl Progress {
         let mut state = self.state();
         match state.phase {
             Phase::MakingWay => return false,
-            Phase::Body { .. } => state.phase = Phase::InFlight,
-            Phase::Opened { .. }
-            | Phase::Idle { .. }
-            | Phase::Head { .. }
-            | Phase::InFlight
-            | Phase::Answering { .. } => {}
+            Phase::Body => state.enter(Phase::InFlight),
+            Phase::Opened | Phase::Idle | Phase::Head | Phase::InFlight | Phase::Answering { .. } => {}
         }
         true
     }
@@ -103,50 +93,40 @@ impl Progress {
     /// The request has its answer, which is now written.
     pub(crate) fn end_request(&self) {
         self.step(|phase| match phase {
-            Phase::Body { .. } | Phase::InFlight => {
-                Some(Phase::Answering { since: Instant::now(), handed_over: false })
-            }
-            Phase::Opened { .. }
-            | Phase::Idle { .. }
-            | Phase::Head { .. }
-            | Phase::Answering { .. }
-            | Phase::MakingWay => None,
+            Phase::Body | Phase::InFlight => Some(Phase::Answering { handed_over: false }),
+            Phase::Opened | Phase::Idle | Phase::Head | Phase::Answering { .. } | Phase::MakingWay => None,
         });
     }
 
     /// hyper has all of the answer.
     pub(crate) fn answer_handed_over(&self) {
-        self.step(|phase| match phase {
-            Phase::Answering { since, .. } => Some(Phase::Answering { since, handed_over: true }),
-            Phase::Opened { .. }
-            | Phase::Idle { .. }
-            | Phase::Head { .. }
-            | Phase::Body { .. }
-            | Phase::InFlight
-            | Phase::MakingWay => None,
-        });
+        if let Phase::Answering { handed_over } = &mut self.state().phase {
+            *handed_over = true;
+        }
     }
 
     /// The operating system has all that was written.
     pub(crate) fn flushed(&self) {
         self.step(|phase| match phase {
-            Phase::Answering { handed_over: true, .. } => Some(Phase::Idle { since: Instant::now() }),
-            Phase::Answering { handed_over: false, .. }
-            | Phase::Opened { .. }
-            | Phase::Idle { .. }
-            | Phase::Head { .. }
-            | Phase::Body { .. }
+            Phase::Answering { handed_over: true } => Some(Phase::Idle),
+            Phase::Answering { handed_over: false }
+            | Phase::Opened
+            | Phase::Idle
+            | Phase::Head
+            | Phase::Body
             | Phase::InFlight
             | Phase::MakingWay => None,
         });
     }
 
-    /// When the connection has waited too long; `None` while others keep the time.
+    /// When the connection has waited too long; `None` while others keep the time. Its task asks whenever it is about to wait.
     pub(crate) fn deadline(&self, header_timeout: Duration, idle_timeout: Duration) -> Option<Instant> {
-        match self.state().phase {
-            Phase::Opened { since } | Phase::Head { since } => Some(since + header_timeout),
-            Phase::Idle { since } | Phase::Answering { since, .. } => Some(since + idle_timeout),
-            Phase::Body { .. } | Phase::InFlight | Phase::MakingWay => None,
+        let mut state = self.state();
+        let since = *state.since.get_or_insert_with(Instant::now);
+        match state.phase {
+            Phase::Opened | Phase::Head => Some(since + header_timeout),
+            Phase::Idle | Phase::Answering { .. } => Some(since + idle_timeout),
+            Phase::Body | Phase::InFlight | Phase::MakingWay => None,
         }
     }
 
@@ -154,15 +134,15 @@ impl Progress {
     ///
     /// That a client takes its answer is part of the request, for as long as `patience`.
     pub(crate) fn waiting_since(&self, patience: Duration) -> Option<Instant> {
-        waiting_since(self.state().phase, patience)
+        self.state().waiting_since(patience)
     }
 
     /// Makes way for another connection, if it is still waiting since `before` or longer: from now on no request begins. Whether it does.
     pub(crate) fn make_way(&self, patience: Duration, before: Instant) -> bool {
         let mut state = self.state();
-        let waits = waiting_since(state.phase, patience).is_some_and(|since| since <= before);
+        let waits = state.waiting_since(patience).is_some_and(|since| since <= before);
         if waits {
-            state.phase = Phase::MakingWay;
+            state.enter(Phase::MakingWay);
         }
         waits
     }
@@ -170,7 +150,7 @@ impl Progress {
     fn step(&self, next: impl FnOnce(Phase) -> Option<Phase>) {
         let mut state = self.state();
         if let Some(phase) = next(state.phase) {
-            state.phase = phase;
+            state.enter(phase);
         }
     }
 
@@ -180,11 +160,20 @@ impl Progress {
     }
 }
 
-fn waiting_since(phase: Phase, patience: Duration) -> Option<Instant> {
-    match phase {
-        Phase::Opened { since } | Phase::Idle { since } | Phase::Head { since } | Phase::Body { since } => Some(since),
-        Phase::Answering { since, .. } => Some(since + patience),
-        Phase::InFlight | Phase::MakingWay => None,
+impl State {
+    const fn enter(&mut self, phase: Phase) {
+        self.phase = phase;
+        self.since = None;
+    }
+
+    fn waiting_since(&self, patience: Duration) -> Option<Instant> {
+        // One whose task runs has not waited yet.
+        let since = || self.since.unwrap_or_else(Instant::now);
+        match self.phase {
+            Phase::Opened | Phase::Idle | Phase::Head | Phase::Body => Some(since()),
+            Phase::Answering { .. } => Some(since() + patience),
+            Phase::InFlight | Phase::MakingWay => None,
+        }
     }
 }
 
@@ -195,15 +184,17 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(10);
 
     fn may_make_way(progress: &Progress) -> bool {
-        Progress(Arc::new(Mutex::new(State { phase: progress.state().phase, framing: Framing::Length(0) })))
-            .make_way(PATIENCE, Instant::now())
+        // As its task does before it waits.
+        progress.deadline(PATIENCE, PATIENCE);
+        let State { phase, since, framing } = *progress.state();
+        Progress(Arc::new(Mutex::new(State { phase, since, framing }))).make_way(PATIENCE, Instant::now())
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_makes_way_unless_a_request_is_in_flight() {
         let progress = Progress::new();
         assert!(may_make_way(&progress), "opened");
-        progress.head_bytes_arrived();
+        progress.head_arrives(None);
         assert!(may_make_way(&progress), "half a head");
         assert_eq!(progress.begin_request(), Some(Framing::Length(0)));
         assert!(may_make_way(&progress), "half a body");
@@ -223,10 +214,27 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_wait_begins_when_the_task_rests() {
+        let (header, idle) = (Duration::from_secs(10), Duration::from_secs(75));
+        let progress = Progress::new();
+        tokio::time::advance(Duration::from_secs(5)).await;
+        progress.head_arrives(None);
+        let looked = Instant::now();
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(!progress.make_way(PATIENCE, looked), "it was not waiting when it was looked at");
+        let rested = Instant::now();
+        assert_eq!(progress.deadline(header, idle), Some(rested + header));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        progress.head_arrives(None);
+        assert_eq!(progress.deadline(header, idle), Some(rested + header), "more of the same head");
+        assert_eq!(progress.waiting_since(PATIENCE), Some(rested));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn no_request_begins_or_goes_on_once_a_connection_makes_way() {
         let before_head = Progress::new();
         assert!(before_head.make_way(PATIENCE, Instant::now()));
-        before_head.head_bytes_arrived();
+        before_head.head_arrives(None);
         assert_eq!(before_head.begin_request(), None);
         let before_body = Progress::new();
         assert!(before_body.begin_request().is_some());

@@ -2,9 +2,11 @@
 //!
 //! Members are read in the order of the API's documents, which is the order in which their faults are told.
 
+use crate::base64_text;
 use crate::faults::Faults;
 use crate::fields::{Fields, NoObject, boolean, bytes, number, parsed, path_id, word};
 use crate::limits::RequestLimits;
+use crate::plain_object;
 use kms_crypto::{EncryptionContext, SecretBytes};
 use kms_lifecycle::{Command, Reach};
 use kms_service::CreateKey;
@@ -85,13 +87,14 @@ pub(crate) fn replicate(body: &[u8]) -> Result<ZoneName, BadBody> {
 }
 
 pub(crate) fn encrypt(body: &[u8], limits: &RequestLimits) -> Result<Message, BadBody> {
-    read(body, &["plaintext", CONTEXT], |fields, faults| message(fields, "plaintext", limits.plaintext, limits, faults))
+    plain_message(body, "plaintext", limits.plaintext, limits)
+        .map_or_else(|| carefully_read(body, "plaintext", limits.plaintext, limits), Ok)
 }
 
 pub(crate) fn decrypt(body: &[u8], limits: &RequestLimits) -> Result<Message, BadBody> {
-    read(body, &["ciphertext", CONTEXT], |fields, faults| {
-        message(fields, "ciphertext", limits.ciphertext(), limits, faults)
-    })
+    let limit = limits.ciphertext();
+    plain_message(body, "ciphertext", limit, limits)
+        .map_or_else(|| carefully_read(body, "ciphertext", limit, limits), Ok)
 }
 
 pub(crate) fn re_encrypt(body: &[u8], key: KeyId, limits: &RequestLimits) -> Result<ReEncrypt, BadBody> {
@@ -137,6 +140,21 @@ pub(crate) fn generate_data_key(body: &[u8], limits: &RequestLimits) -> Result<G
     })
 }
 
+/// The message of a body as every client writes it. `None` says nothing about the body: it is read with care then.
+fn plain_message(body: &[u8], member: &str, limit: usize, limits: &RequestLimits) -> Option<Message> {
+    let [data, context] = plain_object::string_members(body, [member, CONTEXT])?;
+    let decoded = |text, limit| base64_text::decode(text).filter(|bytes| bytes.len() <= limit);
+    let context = match context {
+        None => None,
+        Some(text) => Some(decoded(text, limits.context)?),
+    };
+    Some(Message { data: decoded(data?, limit)?, context: Context(context) })
+}
+
+fn carefully_read(body: &[u8], member: &'static str, limit: usize, limits: &RequestLimits) -> Result<Message, BadBody> {
+    read(body, &[member, CONTEXT], |fields, faults| message(fields, member, limit, limits, faults))
+}
+
 fn message(
     fields: &Fields<'_>,
     member: &'static str,
@@ -170,6 +188,7 @@ fn read<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     const ID: &str = "019eef19-73ef-7ce3-9ea1-fcaa367ebd8d";
     const OTHER: &str = "019eef19-73ef-7ce3-9ea1-fcaa367ebd8e";
@@ -272,7 +291,7 @@ mod tests {
     #[test]
     fn lengths_are_limited_to_the_byte() {
         let limits = RequestLimits { plaintext: 5, context: 2, ..RequestLimits::default() };
-        let base64 = |length: usize| crate::base64_text::encode(&vec![0; length]);
+        let base64 = |length: usize| base64_text::encode(&vec![0; length]);
         let body = |plaintext, context| {
             format!("{{\"plaintext\":\"{}\",\"encryption-context\":\"{}\"}}", base64(plaintext), base64(context))
         };
@@ -307,7 +326,7 @@ mod tests {
     #[test]
     fn the_body_limit_leaves_room_for_the_largest_request() {
         let limits = RequestLimits::default();
-        let base64 = |length: usize| crate::base64_text::encode(&vec![0xff; length]);
+        let base64 = |length: usize| base64_text::encode(&vec![0xff; length]);
         let (ciphertext, context) = (base64(limits.ciphertext()), base64(limits.context));
         let body = format!(
             r#"{{"source": {{"key": "{ID}", "ciphertext": "{ciphertext}", "encryption-context": "{context}"}}, "destination": {{"key": "{OTHER}", "encryption-context": "{context}"}}}}"#
@@ -316,5 +335,43 @@ mod tests {
         assert!(body.len() + 4096 < limits.body_limit());
         // A name and a description at their limits, with every character written as two escapes.
         assert!((255 + 1024) * 12 + 200 < limits.body_limit());
+    }
+
+    proptest! {
+        /// What the quick reader takes, the careful one takes and reads the same.
+        #[test]
+        fn the_quick_reader_takes_nothing_that_the_careful_one_refuses(
+            members in proptest::collection::vec((
+                prop_oneof![Just("plaintext"), Just("encryption-context"), Just("ciphertext"), Just("plaintex\\u0074")],
+                prop_oneof!["\"[A-Za-z0-9+/]{0,8}={0,2}\"", "\"(QUJD){0,3}(QUI=|QQ==|)\"", Just("null".to_owned()),
+                    Just("7".to_owned()), Just("\"QU\\/D\"".to_owned()), Just("\"é\"".to_owned()), "[\\[\\]{}\",:]{0,3}"],
+            ), 0..4),
+            blank in prop_oneof![Just(""), Just(" "), Just("\n\t"), Just("\u{b}")],
+            ends in prop_oneof![Just(("{", "}")), Just(("{", "")), Just(("{", ",}")), Just(("[", "]")), Just(("{", "}}"))],
+        ) {
+            let limits = RequestLimits { plaintext: 6, context: 4, ..RequestLimits::default() };
+            let member = |(name, value): &(&str, String)| format!("{blank}\"{name}\"{blank}:{blank}{value}{blank}");
+            let members = members.iter().map(member).collect::<Vec<_>>().join(",");
+            let body = format!("{blank}{}{members}{}{blank}", ends.0, ends.1);
+            if let Some(quick) = plain_message(body.as_bytes(), "plaintext", limits.plaintext, &limits) {
+                let careful = carefully_read(body.as_bytes(), "plaintext", limits.plaintext, &limits);
+                let careful = careful.unwrap_or_else(|bad| panic!("{body}: {bad:?}"));
+                prop_assert_eq!(quick.data.expose(), careful.data.expose());
+                let said = |context: &Context| context.0.as_ref().map_or(Vec::new(), |bytes| bytes.expose().to_vec());
+                prop_assert_eq!(said(&quick.context), said(&careful.context));
+            }
+        }
+    }
+
+    #[test]
+    fn what_clients_write_is_read_quickly() {
+        let limits = RequestLimits::default();
+        for body in [
+            r#"{"plaintext":"QUJD"}"#,
+            r#"{"plaintext":"","encryption-context":""}"#,
+            "{ \"encryption-context\" : \"QQ==\",\r\n\t\"plaintext\": \"QUJD\" }\n",
+        ] {
+            assert!(plain_message(body.as_bytes(), "plaintext", limits.plaintext, &limits).is_some(), "{body}");
+        }
     }
 }

@@ -59,8 +59,8 @@ impl Route {
         if path.ends_with('/') {
             return Err(NoRoute::NotFound);
         }
-        let mut segments = path.split('/').filter(|segment| !segment.is_empty());
-        let mut next = || segments.next();
+        let mut rest = path;
+        let mut next = || segment(&mut rest);
         let first = match next() {
             Some("v2") => next(),
             other => other,
@@ -86,14 +86,86 @@ impl Route {
         }
     }
 
-    /// The name that logs use, as in the API's operation ids.
+    /// Which operation it is, whatever it is done on.
+    pub(crate) const fn operation(self) -> Operation {
+        match self {
+            Self::ListZones => Operation::ListZones,
+            Self::GetOperation(_) => Operation::GetFinished,
+            Self::ListKeys => Operation::ListKeys,
+            Self::CreateKey => Operation::CreateKey,
+            Self::Key(_, operation) => Operation::OnKey(operation),
+        }
+    }
+}
+
+/// What is counted and logged apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operation {
+    /// The request names none, or was refused before it was looked at.
+    None,
+    ListZones,
+    /// `get-operation`, which only finds finished ones.
+    GetFinished,
+    ListKeys,
+    CreateKey,
+    OnKey(KeyOperation),
+}
+
+impl Operation {
+    /// How many there are.
+    pub(crate) const COUNT: usize = Self::BESIDE_KEYS.len() + KeyOperation::ALL.len();
+
+    const BESIDE_KEYS: [Self; 5] = [Self::None, Self::ListZones, Self::GetFinished, Self::ListKeys, Self::CreateKey];
+
+    /// Each of them, in the order of their indices.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        Self::BESIDE_KEYS.into_iter().chain(KeyOperation::ALL.map(Self::OnKey))
+    }
+
+    /// A number of its own below [`Operation::COUNT`].
+    pub(crate) const fn index(self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::ListZones => 1,
+            Self::GetFinished => 2,
+            Self::ListKeys => 3,
+            Self::CreateKey => 4,
+            Self::OnKey(operation) => Self::BESIDE_KEYS.len() + operation as usize,
+        }
+    }
+
+    /// Whether it does something with a key's material and changes nothing.
+    pub(crate) const fn is_crypto_call(self) -> bool {
+        match self {
+            Self::OnKey(operation) => match operation {
+                KeyOperation::Encrypt
+                | KeyOperation::Decrypt
+                | KeyOperation::ReEncrypt
+                | KeyOperation::GenerateDataKey => true,
+                KeyOperation::Get
+                | KeyOperation::ListRotations
+                | KeyOperation::Enable
+                | KeyOperation::Disable
+                | KeyOperation::Rotate
+                | KeyOperation::EnableRotation
+                | KeyOperation::DisableRotation
+                | KeyOperation::ScheduleDeletion
+                | KeyOperation::CancelDeletion
+                | KeyOperation::Replicate => false,
+            },
+            Self::None | Self::ListZones | Self::GetFinished | Self::ListKeys | Self::CreateKey => false,
+        }
+    }
+
+    /// The name that logs and figures use, as in the API's operation ids.
     pub(crate) const fn name(self) -> &'static str {
         match self {
+            Self::None => "none",
             Self::ListZones => "list-zones",
-            Self::GetOperation(_) => "get-operation",
+            Self::GetFinished => "get-operation",
             Self::ListKeys => "list-kms-keys",
             Self::CreateKey => "create-kms-key",
-            Self::Key(_, operation) => operation.name(),
+            Self::OnKey(operation) => operation.name(),
         }
     }
 }
@@ -117,8 +189,25 @@ impl KeyOperation {
         Self::GenerateDataKey,
     ];
 
+    /// The operation of a path that has `action` after the key's id. The other way round than [`KeyOperation::action`].
     fn named(action: Option<&str>) -> Option<Self> {
-        Self::ALL.into_iter().find(|operation| operation.action() == action)
+        Some(match action {
+            None => Self::Get,
+            Some("list-key-rotations") => Self::ListRotations,
+            Some("enable") => Self::Enable,
+            Some("disable") => Self::Disable,
+            Some("rotate") => Self::Rotate,
+            Some("enable-key-rotation") => Self::EnableRotation,
+            Some("disable-key-rotation") => Self::DisableRotation,
+            Some("schedule-deletion") => Self::ScheduleDeletion,
+            Some("cancel-deletion") => Self::CancelDeletion,
+            Some("replicate") => Self::Replicate,
+            Some("encrypt") => Self::Encrypt,
+            Some("decrypt") => Self::Decrypt,
+            Some("re-encrypt") => Self::ReEncrypt,
+            Some("generate-data-key") => Self::GenerateDataKey,
+            Some(_) => return None,
+        })
     }
 
     /// What the path has after the key's id.
@@ -179,6 +268,15 @@ impl KeyOperation {
     }
 }
 
+/// Takes the next segment that is not empty off a path.
+fn segment<'a>(path: &mut &'a str) -> Option<&'a str> {
+    let rest = path.trim_start_matches('/');
+    let end = rest.bytes().position(|byte| byte == b'/').unwrap_or(rest.len());
+    let (segment, behind) = rest.split_at(end);
+    *path = behind;
+    (!segment.is_empty()).then_some(segment)
+}
+
 fn only(method: &Method, wanted: &Method, allow: &'static str) -> Result<(), NoRoute> {
     if method == wanted { Ok(()) } else { Err(NoRoute::WrongMethod { allow }) }
 }
@@ -188,6 +286,20 @@ mod tests {
     use super::*;
 
     const ID: &str = "019eef19-73ef-7ce3-9ea1-fcaa367ebd8d";
+
+    #[test]
+    fn actions_and_operations_name_each_other() {
+        for operation in KeyOperation::ALL {
+            assert_eq!(KeyOperation::named(operation.action()), Some(operation));
+        }
+        assert_eq!(KeyOperation::named(Some("get")), None);
+    }
+
+    #[test]
+    fn operations_are_numbered_in_their_order() {
+        let indices: Vec<usize> = Operation::all().map(Operation::index).collect();
+        assert_eq!(indices, (0..Operation::COUNT).collect::<Vec<_>>());
+    }
 
     #[test]
     fn the_sixteen_operations_and_the_two_beside_them() {

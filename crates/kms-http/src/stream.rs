@@ -5,12 +5,13 @@ use crate::progress::Progress;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use zeroize::Zeroize;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, Take};
+use zeroize::optimization_barrier;
 
 /// A connection's stream.
 pub(crate) struct WatchedStream<S> {
-    inner: S,
+    /// Limited to the rest of a body while one is read straight into hyper's buffer.
+    inner: Take<S>,
     progress: Progress,
     header_bytes: usize,
     expecting: Expecting,
@@ -32,10 +33,11 @@ enum Expecting {
 
 const AHEAD: usize = 8 * 1024;
 
-impl<S> WatchedStream<S> {
+impl<S: AsyncRead> WatchedStream<S> {
     /// Watches `inner`, whose heads may have at most `header_bytes`; hyper must have the same limit, and refuses longer ones.
     pub(crate) fn new(inner: S, progress: Progress, header_bytes: usize) -> Self {
         let expecting = Expecting::Head(HeadScanner::default());
+        let inner = inner.take(u64::MAX);
         Self { inner, progress, header_bytes, expecting, ahead: vec![0; AHEAD].into_boxed_slice(), from: 0, to: 0 }
     }
 
@@ -50,7 +52,7 @@ impl<S> WatchedStream<S> {
 
     /// The stream underneath.
     pub(crate) fn into_inner(self) -> S {
-        self.inner
+        self.inner.into_inner()
     }
 
     /// Hands over as much of what was read ahead as belongs together.
@@ -58,27 +60,31 @@ impl<S> WatchedStream<S> {
         let room = buf.remaining().min(self.to - self.from);
         let given = match &mut self.expecting {
             Expecting::Head(scanner) => {
-                self.progress.head_bytes_arrived();
-                let room = room.min(self.header_bytes.saturating_sub(scanner.length()));
-                match scanner.take(&self.ahead[self.from..self.from + room]) {
+                let head_room = room.min(self.header_bytes.saturating_sub(scanner.length()));
+                match scanner.take(&self.ahead[self.from..self.from + head_room]) {
                     Scanned::Unfinished => {
+                        self.progress.head_arrives(None);
                         if scanner.length() >= self.header_bytes {
                             self.expecting = Expecting::Last;
                         }
-                        room
+                        head_room
                     }
                     Scanned::Complete { taken, framing } => {
-                        self.progress.head_complete(framing);
-                        self.expecting = match framing {
-                            Framing::Length(remaining) => Expecting::Body { remaining },
-                            Framing::Chunked | Framing::Ambiguous(_) => Expecting::Last,
+                        self.progress.head_arrives(Some(framing));
+                        let (given, expecting) = match framing {
+                            Framing::Length(length) => {
+                                let body = at_most(length, room - taken);
+                                (taken + body, Expecting::Body { remaining: length - body as u64 })
+                            }
+                            Framing::Chunked | Framing::Ambiguous(_) => (taken, Expecting::Last),
                         };
-                        taken
+                        self.expecting = expecting;
+                        given
                     }
                 }
             }
             Expecting::Body { remaining } => {
-                let given = usize::try_from(*remaining).map_or(room, |remaining| remaining.min(room));
+                let given = at_most(*remaining, room);
                 *remaining -= given as u64;
                 given
             }
@@ -86,20 +92,16 @@ impl<S> WatchedStream<S> {
         };
         let bytes = &mut self.ahead[self.from..self.from + given];
         buf.put_slice(bytes);
-        bytes.zeroize();
+        // One memset, and a barrier that keeps it.
+        bytes.fill(0);
+        optimization_barrier(bytes);
         self.from += given;
     }
 }
 
-impl<S: AsyncRead + Unpin> WatchedStream<S> {
-    /// Reads straight into hyper's buffer, at most `limit` bytes.
-    fn read_through(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>, limit: usize) -> Poll<io::Result<usize>> {
-        let mut part = ReadBuf::new(buf.initialize_unfilled_to(limit.min(buf.remaining())));
-        ready!(Pin::new(&mut self.inner).poll_read(cx, &mut part))?;
-        let read = part.filled().len();
-        buf.advance(read);
-        Poll::Ready(Ok(read))
-    }
+/// The smaller of a length on the wire and one in memory.
+fn at_most(length: u64, room: usize) -> usize {
+    usize::try_from(length).map_or(room, |length| length.min(room))
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for WatchedStream<S> {
@@ -116,14 +118,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for WatchedStream<S> {
                     (this.from, this.to) = (0, ahead.filled().len());
                 }
                 Expecting::Body { remaining } => {
-                    let limit = usize::try_from(*remaining).unwrap_or(usize::MAX);
-                    let read = ready!(this.read_through(cx, buf, limit))?;
-                    if let Expecting::Body { remaining } = &mut this.expecting {
-                        *remaining -= read as u64;
-                    }
-                    return Poll::Ready(Ok(()));
+                    let before = buf.filled().len();
+                    this.inner.set_limit(*remaining);
+                    let read = Pin::new(&mut this.inner).poll_read(cx, buf);
+                    this.inner.set_limit(u64::MAX);
+                    *remaining -= (buf.filled().len() - before) as u64;
+                    return read;
                 }
-                Expecting::Last => return this.read_through(cx, buf, usize::MAX).map_ok(|_| ()),
+                Expecting::Last => return Pin::new(&mut this.inner).poll_read(cx, buf),
             }
         }
         if this.from < this.to {
@@ -133,23 +135,23 @@ impl<S: AsyncRead + Unpin> AsyncRead for WatchedStream<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedStream<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WatchedStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, bytes)
+        Pin::new(self.inner.get_mut()).poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
+        ready!(Pin::new(self.inner.get_mut()).poll_flush(cx))?;
         self.progress.flushed();
         Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
+        Pin::new(self.inner.get_mut()).poll_shutdown(cx)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
+        self.inner.get_ref().is_write_vectored()
     }
 
     fn poll_write_vectored(
@@ -157,14 +159,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedStream<S> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(cx, slices)
+        Pin::new(self.inner.get_mut()).poll_write_vectored(cx, slices)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::io::AsyncReadExt;
 
     async fn pieces(input: &[u8], header_bytes: usize) -> Vec<String> {
         let mut stream = WatchedStream::new(input, Progress::new(), header_bytes);
@@ -180,11 +181,14 @@ mod tests {
 
     #[tokio::test]
     async fn no_two_heads_are_handed_over_together() {
-        let first = "POST /a HTTP/1.1\r\nContent-Length: 5\r\n\r\n";
+        let first = "POST /a HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello";
         let second = "GET /b HTTP/1.1\r\n\r\n";
         let third = "GET /c HTTP/1.1\r\n\r\n";
-        let input = format!("{first}hello{second}{third}");
-        assert_eq!(pieces(input.as_bytes(), 1024).await, [first, "hello", second, third]);
+        let input = format!("{first}{second}{third}");
+        assert_eq!(pieces(input.as_bytes(), 1024).await, [first, second, third]);
+        let long = format!("POST /d HTTP/1.1\r\nContent-Length: 100\r\n\r\n{}", "x".repeat(100));
+        let input = format!("{long}{second}");
+        assert_eq!(pieces(input.as_bytes(), 1024).await, [&long[..64], &long[64..128], &long[128..], second]);
     }
 
     #[tokio::test]

@@ -26,19 +26,19 @@ pub struct VersionInfo {
 
 /// All versions of a key in ascending order: the first, number 1, made with the key, the others by rotation, none older
 /// than the one before. There is no gap between their numbers but where a restore from a backup left room for versions that
-/// nobody knows of any more: see [`floor`].
+/// nobody knows of any more: see [`floor`]. Most keys have one, which takes no memory of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Versions {
-    all: Vec<VersionInfo>,
-    /// The last of `all`, which is never empty.
-    current: VersionInfo,
+pub(crate) enum Versions {
+    /// The first only.
+    One(VersionInfo),
+    /// The first and those of the rotations since, oldest first.
+    Rotated(Box<[VersionInfo]>),
 }
 
 impl Versions {
     /// The one version of a key created at `now`.
-    pub(crate) fn first(now: Timestamp) -> Self {
-        let current = VersionInfo { version: MaterialVersion::FIRST, created_at: now, made: Made::Created };
-        Self { all: vec![current], current }
+    pub(crate) const fn first(now: Timestamp) -> Self {
+        Self::One(VersionInfo { version: MaterialVersion::FIRST, created_at: now, made: Made::Created })
     }
 
     /// Versions of a key at the origin's `revision` read from a store, oldest first; `None` when they are not what
@@ -57,7 +57,10 @@ impl Versions {
             }
             current = *next;
         }
-        Some(Self { all, current })
+        if later.is_empty() {
+            return Some(Self::One(current));
+        }
+        Some(Self::Rotated(all.into()))
     }
 
     /// The version that follows when the key is at `revision`, made at `now`; `None` at the end of the range.
@@ -83,22 +86,28 @@ impl Versions {
 
     /// These versions and `next`, which [`Versions::following`] gave for them.
     pub(crate) fn with(&self, next: VersionInfo) -> Self {
-        let mut all = Vec::with_capacity(self.all.len() + 1);
-        all.extend_from_slice(&self.all);
-        all.push(next);
-        Self { all, current: next }
+        Self::Rotated(self.as_slice().iter().copied().chain([next]).collect())
     }
 
-    pub(crate) fn as_slice(&self) -> &[VersionInfo] {
-        &self.all
+    pub(crate) const fn as_slice(&self) -> &[VersionInfo] {
+        match self {
+            Self::One(version) => std::slice::from_ref(version),
+            Self::Rotated(all) => all,
+        }
     }
 
     pub(crate) fn first_created_at(&self) -> Timestamp {
-        self.all.first().unwrap_or(&self.current).created_at
+        match self {
+            Self::One(version) => version.created_at,
+            Self::Rotated(all) => all[0].created_at,
+        }
     }
 
     pub(crate) fn current(&self) -> &VersionInfo {
-        &self.current
+        match self {
+            Self::One(version) => version,
+            Self::Rotated(all) => &all[all.len() - 1],
+        }
     }
 
     /// Where that version stands in [`Versions::as_slice`]; `None` when the key does not have it.
@@ -113,7 +122,7 @@ impl Versions {
     }
 
     pub(crate) fn made_manually(&self) -> usize {
-        self.all.iter().filter(|info| info.made == Made::Manually).count()
+        self.as_slice().iter().filter(|info| info.made == Made::Manually).count()
     }
 }
 
@@ -136,8 +145,8 @@ mod tests {
     fn numbers_end_with_their_range() {
         let at = |number| {
             let version = MaterialVersion::new(number).unwrap();
-            let current = VersionInfo { version, created_at: Timestamp::EPOCH, made: Made::Manually };
-            Versions { all: vec![current], current }.following(Revision::FIRST, Timestamp::EPOCH, Made::Manually)
+            let last = VersionInfo { version, created_at: Timestamp::EPOCH, made: Made::Manually };
+            Versions::One(last).following(Revision::FIRST, Timestamp::EPOCH, Made::Manually)
         };
         assert_eq!(at(u32::MAX - 1).map(|info| info.version.get()), Some(u32::MAX));
         assert_eq!(at(u32::MAX), None);

@@ -78,6 +78,7 @@ pub async fn run(
             .map(|peer| (peer.zone.clone(), (lane(&peer.zone), Crowd::new(config.limits.connections_per_peer))))
             .collect(),
         refusals: RefusalLog::new(),
+        endpoint: Arc::clone(&endpoint),
     };
 
     // If this future is dropped, so is everything it began.
@@ -109,6 +110,7 @@ struct Porter {
     /// Those who have, by zone.
     peers: HashMap<ZoneName, (Lane, Crowd)>,
     refusals: RefusalLog,
+    endpoint: Arc<dyn LinkEndpoint>,
 }
 
 impl Porter {
@@ -139,11 +141,16 @@ impl Porter {
         let admitted = tokio::select! {
             admitted = admit(stream, &self.acceptor, &self.zones, &self.zone, &self.limits) => admitted,
             () = place.evicted() => {
-                self.refusals.refused(remote, "too many connections that had not proven who they are; it was the oldest");
+                self.refused(remote, "too many connections that had not proven who they are; it was the oldest");
                 return None;
             }
         };
-        admitted.inspect_err(|error| self.refusals.refused(remote, &error.to_string())).ok()
+        admitted.inspect_err(|error| self.refused(remote, &error.to_string())).ok()
+    }
+
+    fn refused(&self, remote: SocketAddr, why: &str) {
+        self.refusals.refused(remote, why);
+        self.endpoint.refused(remote.ip(), why);
     }
 
     async fn serve(
@@ -166,6 +173,7 @@ impl Porter {
         match ended {
             Ended::BadFrame(_) | Ended::Frame(crate::frame::FrameError::TooLong { .. }) => {
                 tracing::warn!(event = "peer-refused", %peer, %remote, reason = %ended, "a zone sent what cannot be taken");
+                self.endpoint.refused(remote.ip(), &ended.to_string());
             }
             Ended::Stopped | Ended::Replaced | Ended::Released | Ended::Cut | Ended::Frame(_) => {
                 tracing::debug!(event = "peer-disconnected", %peer, %remote, reason = %ended, "a link to this zone ended");

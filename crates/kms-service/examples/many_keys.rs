@@ -5,24 +5,26 @@
 //!     cargo run --release -p kms-service --example many_keys -- encrypt DIR
 //!     cargo run --release -p kms-service --example many_keys -- create  DIR CLIENTS KEYS
 //!     cargo run --release -p kms-service --example many_keys -- appends DIR APPENDS
+//!     cargo run --release -p kms-service --example many_keys -- shred   DIR
 //!
 //! `fill` makes keys in a new or known directory; `start` opens it, with every check value verified, and tells how long that
 //! took and how much memory is resident; `encrypt` compares one hot key with all keys chosen uniformly; `create` makes keys by
-//! so many clients at once, and `appends` is its measure: one writer's durable appends of a record's size on the same disk.
+//! so many clients at once, and `appends` is its measure: one writer's durable appends of a record's size on the same disk;
+//! `shred` brings all records under a new epoch.
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, clippy::panic, reason = "a measurement ends where a step fails")]
 
 use kms_crypto::{EncryptionContext, Keyring, MacKey, OsEntropy, RootKey, SecretBytes};
 use kms_lifecycle::Reach;
 use kms_service::{
-    Caller, CreateKey, CredentialConfig, Kms, KmsConfig, OrganisationConfig, Parts, Running, ServiceClock,
-    SystemTimeSource, TimeSource,
+    Caller, CreateKey, CredentialConfig, KeyringNotStored, KeyringVault, Kms, KmsConfig, NoAuditLog,
+    OrganisationConfig, Parts, Running, SHRED_AFTER, ServiceClock, SystemTimeSource, TimeSource,
 };
 use kms_storage::{ManifestKey, SledPaths, SledStore};
 use kms_types::{Description, KeyId};
 use std::fs;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -57,6 +59,7 @@ fn main() {
         ["create", directory, clients, keys] => {
             runtime.block_on(create(directory.as_ref(), clients.parse().unwrap(), keys.parse().unwrap()));
         }
+        ["shred", directory] => runtime.block_on(shred(directory.as_ref())),
         ["appends", directory, appends] => append(directory.as_ref(), appends.parse().unwrap()),
         _ => panic!("see the head of this file for what to ask for"),
     }
@@ -118,6 +121,20 @@ async fn create(directory: &Path, clients: u32, keys: u32) {
     let zone = open(directory).await;
     let (time, ()) = timed(make_keys(&zone, clients, keys)).await;
     println!("{clients} clients: {:.0} durable creations a second", f64::from(keys) / time.as_secs_f64());
+    zone.running.stop().await.unwrap();
+}
+
+async fn shred(directory: &Path) {
+    let zone = open(directory).await;
+    let before = resident();
+    let (time, report) = timed(zone.kms.shred_now()).await;
+    let resealed = report.unwrap().resealed;
+    let rate = resealed as f64 / time.as_secs_f64();
+    let (before, after) = (before >> 10, resident() >> 10);
+    println!(
+        "{resealed} records sealed anew in {:.1} s, {rate:.0}/s; {before} KiB resident before, {after} after",
+        time.as_secs_f64()
+    );
     zone.running.stop().await.unwrap();
 }
 
@@ -183,8 +200,11 @@ async fn open(directory: &Path) -> Zone {
     let parts = Parts {
         store: Arc::new(store),
         keyring,
+        keyring_vault: Arc::new(File(directory.join("keyring"))),
+        shred_after: SHRED_AFTER,
         entropy: Arc::new(OsEntropy),
         clock: Arc::new(ServiceClock::system()),
+        audit: Arc::new(NoAuditLog),
     };
     let (kms, running) = Kms::start(config, parts).await.unwrap_or_else(|cause| panic!("{cause}"));
     let tag = MacKey::new(SECRET).tag(&[b"hello"]);
@@ -192,9 +212,24 @@ async fn open(directory: &Path) -> Zone {
     Zone { kms, running, caller }
 }
 
-/// The keyring in that file, which a root key known to everybody wraps: this is no place for real keys.
+/// The file that a keyring is kept in.
+struct File(PathBuf);
+
+impl KeyringVault for File {
+    fn store(&self, keyring: &Keyring) -> Result<(), KeyringNotStored> {
+        let wrapped = keyring.wrap(&root(), &OsEntropy).unwrap();
+        fs::write(&self.0, wrapped).map_err(|cause| KeyringNotStored::new(cause.to_string()))
+    }
+}
+
+/// A root key known to everybody: this is no place for real keys.
+fn root() -> RootKey {
+    RootKey::from_bytes(&std::array::from_fn::<u8, 32, _>(|place| u8::try_from(place).unwrap())).unwrap()
+}
+
+/// The keyring in that file.
 fn keyring(path: &Path) -> Keyring {
-    let root = RootKey::from_bytes(&std::array::from_fn::<u8, 32, _>(|place| u8::try_from(place).unwrap())).unwrap();
+    let root = root();
     match fs::read(path) {
         Ok(bytes) => Keyring::unwrap(&root, &bytes).unwrap(),
         Err(_) => {

@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::epochs::{Epochs, NoKeyringVault};
 use crate::kms::Kms;
 use crate::records::Records;
 
@@ -115,7 +116,8 @@ impl StoppedZone<'_> {
     ///
     /// [`BackupError`].
     pub async fn backup(self, lock: Lock, out: mpsc::Sender<BackupPart>) -> Result<BackupSummary, BackupError> {
-        let records = Records::new(Arc::new(self.keyring), Arc::new(OsEntropy));
+        let epochs = Epochs::new(self.keyring, Arc::new(NoKeyringVault), Arc::new(OsEntropy));
+        let records = Records::new(epochs);
         write(self.zone, self.store, &records, self.now, lock, out).await
     }
 }

@@ -5,6 +5,7 @@ use kms_types::{OrganisationName, ZoneName};
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::audit::RequestOrigin;
 use crate::error::StartError;
 
 /// The longest API key id taken, in bytes.
@@ -54,7 +55,10 @@ impl CredentialConfig {
 
 /// A caller whose request was verified. Only [`Kms::authenticate`](crate::Kms::authenticate) makes one.
 #[derive(Clone, Debug)]
-pub struct Caller(Arc<Identity>);
+pub struct Caller {
+    identity: Arc<Identity>,
+    origin: RequestOrigin,
+}
 
 #[derive(Debug)]
 struct Identity {
@@ -66,13 +70,25 @@ impl Caller {
     /// The organisation whose keys the caller may use.
     #[must_use]
     pub fn organisation(&self) -> &OrganisationName {
-        &self.0.organisation
+        &self.identity.organisation
+    }
+
+    /// The same caller, with where the request came from, for the audit log.
+    #[must_use]
+    pub fn with_origin(self, origin: RequestOrigin) -> Self {
+        Self { origin, ..self }
+    }
+
+    /// Where the request came from.
+    #[must_use]
+    pub const fn origin(&self) -> RequestOrigin {
+        self.origin
     }
 
     /// The id of the API key that was used.
     #[must_use]
     pub fn credential(&self) -> &str {
-        &self.0.credential
+        &self.identity.credential
     }
 }
 
@@ -111,7 +127,8 @@ impl Credentials {
         if config.zones.is_some_and(|zones| !zones.contains(zone)) {
             return Ok(());
         }
-        let caller = Caller(Arc::new(Identity { organisation: organisation.clone(), credential: config.id.clone() }));
+        let identity = Arc::new(Identity { organisation: organisation.clone(), credential: config.id.clone() });
+        let caller = Caller { identity, origin: RequestOrigin::default() };
         self.known.insert(config.id, Credential { key: MacKey::new(config.secret.expose()), caller });
         Ok(())
     }

@@ -5,15 +5,17 @@ use kms_lifecycle::{
     Change, Command, Decision, DueWork, FinalDeletion, Key, Kind, Rejection, VersionInfo, decide, decide_due,
 };
 use kms_storage::record::TombstoneRecord;
-use kms_storage::{Body, Commit, CommitError, Fence, RecordKey, Write};
+use kms_storage::{Body, Commit, CommitError, Fence, RecordKey, StoreRevision, Write};
 use kms_types::{KeyId, ZoneName};
 use std::sync::Arc;
 
+use crate::audit::Actor;
 use crate::caller::Caller;
 use crate::create::{not_committed, unreadable};
 use crate::directory::{Deleted, KeyCell, Unsettled, UnsettledAttempt};
 use crate::error::KmsError;
 use crate::kms::{Kms, Replicated, Zone};
+use crate::recording::{Recorded, operation_of};
 use crate::records::{Opened, tombstone_record};
 use crate::snapshot::{Snapshot, VersionMaterial};
 
@@ -56,7 +58,7 @@ impl Kms {
 
 /// How a commit of one key's change ended.
 pub(crate) enum Attempt {
-    Done(Arc<Key>),
+    Done(Arc<Key>, StoreRevision),
     /// The record had moved on since it was read; it was read again.
     Stale,
 }
@@ -65,16 +67,19 @@ impl Zone {
     async fn carry_out(&self, cell: &KeyCell, command: &Command, caller: &Caller) -> Result<Arc<Key>, KmsError> {
         let _turn = self.directory.turn(cell).await;
         self.settled(cell).await?;
+        let undertaking = self.begin_change()?;
         loop {
             let current = Arc::clone(&cell.look());
             match decide(current.key(), command, self.clock.now())? {
                 Decision::AlreadyApplied => return Ok(current.to_key()),
                 Decision::Change(change) => match self.commit_change(cell, &current, &change, None).await? {
-                    Attempt::Done(key) => {
+                    Attempt::Done(key, commit) => {
                         log(&key, &change, caller.credential());
                         if matches!(command, Command::ScheduleDeletion { .. }) {
                             self.warn_of_recent_use(&current, caller.credential());
                         }
+                        let made = Recorded::of(operation_of(change.kind()), Actor::Caller(caller), &key, commit);
+                        self.record(&undertaking, made).await.map_err(|_| KmsError::OutcomeUnknown)?;
                         return Ok(key);
                     }
                     Attempt::Stale => {}
@@ -87,21 +92,32 @@ impl Zone {
     pub(crate) async fn carry_out_due(&self, cell: &KeyCell) -> Result<(), KmsError> {
         let _turn = self.directory.turn(cell).await;
         self.settled(cell).await?;
+        let undertaking = self.begin_change()?;
         loop {
             let current = Arc::clone(&cell.look());
             let attempt = match decide_due(current.key(), self.clock.now()) {
                 None => return Ok(()),
                 Some(DueWork::Rotate(change)) => {
                     let attempt = self.commit_change(cell, &current, &change, Some(&self.fence)).await?;
-                    if let Attempt::Done(key) = &attempt {
+                    if let Attempt::Done(key, commit) = &attempt {
                         log(key, &change, "scheduler");
+                        let made = Recorded::of(operation_of(change.kind()), Actor::Scheduler, key, *commit);
+                        self.record(&undertaking, made).await?;
                     }
                     attempt
                 }
-                Some(DueWork::Delete(deletion)) => self.commit_deletion(cell, &current, &deletion).await?,
+                Some(DueWork::Delete(deletion)) => {
+                    let attempt = self.commit_deletion(cell, &current, &deletion).await?;
+                    if let Attempt::Done(key, commit) = &attempt {
+                        let revision = deletion.tombstone().revision.seq;
+                        let made = Recorded::of("final-deletion", Actor::Scheduler, key, *commit);
+                        self.record(&undertaking, Recorded { version: None, revision, ..made }).await?;
+                    }
+                    attempt
+                }
             };
             match attempt {
-                Attempt::Done(_) => return Ok(()),
+                Attempt::Done(..) => return Ok(()),
                 Attempt::Stale => {}
             }
         }
@@ -132,11 +148,12 @@ impl Zone {
         fence: Option<&Fence>,
     ) -> Result<Attempt, KmsError> {
         let version = current.record().next().ok_or(KmsError::Rejected(Rejection::Exhausted))?;
-        let record = self.records.seal_key(&key, &material, version)?;
+        let sealing = self.records.sealing().await;
+        let record = sealing.seal_key(&key, &material, version)?;
         let place = RecordKey::key(key.organisation(), key.id());
         let commit = Commit { writes: vec![Write::live(place, current.record(), record)], fence: fence.cloned() };
         kms_crashpoint::passed("change:sealed");
-        match self.store.commit(commit).await {
+        match sealing.commit(self.store.as_ref(), commit).await {
             Ok(durable) => {
                 kms_crashpoint::passed("change:durable");
                 let snapshot = Snapshot::new(key, material, version);
@@ -145,7 +162,7 @@ impl Zone {
                 kms_crashpoint::passed("change:published");
                 self.announce(&key);
                 self.due_changed.notify_one();
-                Ok(Attempt::Done(key))
+                Ok(Attempt::Done(key, durable.revision()))
             }
             Err(refused) => self.after_refusal(cell, current, &refused).await,
         }
@@ -170,22 +187,23 @@ impl Zone {
         fence: Option<&Fence>,
     ) -> Result<Attempt, KmsError> {
         let version = current.record().next().ok_or(KmsError::Rejected(Rejection::Exhausted))?;
-        let record = self.records.seal_tombstone(tombstone, version)?;
+        let place = RecordKey::key(&tombstone.organisation, tombstone.id);
+        self.make_shreddable(&place).await?;
         let name_place = RecordKey::name(&tombstone.organisation, &tombstone.name);
         let name_found = self.store.get(&name_place).await.map_err(unreadable)?.version;
-        let writes = vec![
-            Write::live(RecordKey::key(&tombstone.organisation, tombstone.id), current.record(), record),
-            Write::tombstone(name_place, name_found),
-        ];
+        let sealing = self.records.sealing().await;
+        let record = sealing.seal_tombstone(tombstone, version)?;
+        let writes = vec![Write::live(place, current.record(), record), Write::tombstone(name_place, name_found)];
         kms_crashpoint::passed("deletion:sealed");
-        match self.store.commit(Commit { writes, fence: fence.cloned() }).await {
+        match sealing.commit(self.store.as_ref(), Commit { writes, fence: fence.cloned() }).await {
             Ok(durable) => {
                 kms_crashpoint::passed("deletion:durable");
                 self.directory.bury(cell, Deleted::from(tombstone), &durable);
                 kms_crashpoint::passed("deletion:published");
+                self.shredder.note_deletion(self.clock.now());
                 self.announce_tombstone(tombstone.id, tombstone.revision, &tombstone.replicas);
                 tracing::info!(key = %tombstone.id, organisation = %tombstone.organisation, "key deleted for good");
-                Ok(Attempt::Done(current.to_key()))
+                Ok(Attempt::Done(current.to_key(), durable.revision()))
             }
             Err(refused) => self.after_refusal(cell, current, &refused).await,
         }
@@ -208,6 +226,7 @@ impl Zone {
                 tracing::error!(key = %key.id(), cause, "it is not known whether a change was stored");
                 let organisation = key.organisation().clone();
                 self.directory.unsettle(key.id(), Unsettled { organisation, attempt: UnsettledAttempt::Change });
+                self.accounts.note_unknown(self.clock.now());
                 self.due_changed.notify_one();
                 Err(KmsError::OutcomeUnknown)
             }

@@ -6,9 +6,11 @@ use kms_storage::{Body, Commit, CommitError, Durable, RecordKey, RecordVersion, 
 use kms_types::{Description, KeyId, KeyName, OrganisationName};
 use std::sync::Arc;
 
+use crate::audit::Actor;
 use crate::caller::Caller;
 use crate::error::KmsError;
 use crate::kms::{Kms, Zone};
+use crate::recording::Recorded;
 use crate::snapshot::{Snapshot, VersionMaterial};
 
 /// What a new key is to be.
@@ -31,9 +33,9 @@ impl Kms {
     /// [`KmsError::OutcomeUnknown`].
     pub async fn create_key(&self, caller: &Caller, request: CreateKey) -> Result<Arc<Key>, KmsError> {
         let zone = Arc::clone(self.zone());
-        let organisation = caller.organisation().clone();
-        let key =
-            self.zone().run_owned(async move { zone.create(organisation, request, Kind::Ordinary).await }).await?;
+        let (organisation, maker) = (caller.organisation().clone(), caller.clone());
+        let creating = async move { zone.create(organisation, request, Kind::Ordinary, Actor::Caller(&maker)).await };
+        let key = self.zone().run_owned(creating).await?;
         tracing::info!(key = %key.id(), organisation = %key.organisation(), credential = caller.credential(), "key created");
         Ok(key)
     }
@@ -45,7 +47,9 @@ impl Zone {
         organisation: OrganisationName,
         request: CreateKey,
         kind: Kind,
+        actor: Actor<'_>,
     ) -> Result<Arc<Key>, KmsError> {
+        let undertaking = self.begin_change()?;
         let limit = match kind {
             Kind::Ordinary => self.keys_per_organisation,
             // The configuration asks for it, and a full quota must not keep the zone from starting.
@@ -70,9 +74,7 @@ impl Zone {
             Box::new([Arc::new(VersionMaterial::new(KeyMaterial::generate(self.entropy.as_ref())?))]);
 
         let key_version = RecordVersion::NEVER.next().ok_or(KmsError::ReadOnly)?;
-        let key_record = self.records.seal_key(&key, &material, key_version)?;
-        kms_crashpoint::passed("create:sealed");
-        match self.commit_new(&key, key_record).await {
+        match self.commit_new(&key, &material, key_version).await {
             Ok(durable) => {
                 kms_crashpoint::passed("create:durable");
                 let snapshot = Snapshot::new(key, material, key_version);
@@ -80,6 +82,8 @@ impl Zone {
                 reservation.fulfil(snapshot, &durable);
                 kms_crashpoint::passed("create:published");
                 self.due_changed.notify_one();
+                let made = Recorded::of("create-kms-key", actor, &key, durable.revision());
+                self.record(&undertaking, made).await.map_err(|_| KmsError::OutcomeUnknown)?;
                 Ok(key)
             }
             Err(NotMade::NameTaken) => Err(KmsError::NameConflict),
@@ -87,6 +91,7 @@ impl Zone {
             Err(NotMade::Unknown(cause)) => {
                 tracing::error!(key = %key.id(), cause, "it is not known whether a new key was stored");
                 reservation.keep(key.id());
+                self.accounts.note_unknown(self.clock.now());
                 self.due_changed.notify_one();
                 Err(KmsError::OutcomeUnknown)
             }
@@ -94,19 +99,27 @@ impl Zone {
     }
 
     /// Stores a new key's record, and the record that gives it its name.
-    async fn commit_new(&self, key: &Key, record: Vec<u8>) -> Result<Durable, NotMade> {
+    async fn commit_new(
+        &self,
+        key: &Key,
+        material: &[Arc<VersionMaterial>],
+        version: RecordVersion,
+    ) -> Result<Durable, NotMade> {
         let place = RecordKey::key(key.organisation(), key.id());
         let name_place = RecordKey::name(key.organisation(), key.name());
         // Few names were borne by another key before: only where the store says so is it asked.
         let mut name_found = RecordVersion::NEVER;
         loop {
             let name_version = name_found.next().ok_or(NotMade::Refused(KmsError::ReadOnly))?;
-            let name = self.records.seal_name(key.organisation(), key.name(), key.id(), name_version);
+            let sealing = self.records.sealing().await;
+            let record = sealing.seal_key(key, material, version).map_err(NotMade::Refused)?;
+            let name = sealing.seal_name(key.organisation(), key.name(), key.id(), name_version);
+            kms_crashpoint::passed("create:sealed");
             let commit = Commit::new(vec![
-                Write::live(place.clone(), RecordVersion::NEVER, record.clone()),
+                Write::live(place.clone(), RecordVersion::NEVER, record),
                 Write::live(name_place.clone(), name_found, name.map_err(NotMade::Refused)?),
             ]);
-            match self.store.commit(commit).await {
+            match sealing.commit(self.store.as_ref(), commit).await {
                 Ok(durable) => return Ok(durable),
                 Err(CommitError::Conflict { key, .. }) if key == name_place && name_found == RecordVersion::NEVER => {
                     let found =

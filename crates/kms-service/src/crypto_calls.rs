@@ -4,6 +4,7 @@ use kms_crypto::{Ciphertext, EncryptionContext, SecretBytes};
 use kms_lifecycle::{DecryptPermit, DecryptRefusal, EncryptPermit, Key};
 use kms_types::{DataKeyLength, KeyId, MaterialVersion, Timestamp};
 
+use crate::audit::Destination;
 use crate::caller::Caller;
 use crate::error::KmsError;
 use crate::kms::Kms;
@@ -70,7 +71,9 @@ impl Kms {
     ) -> Result<Encrypted, KmsError> {
         self.with_snapshot(caller, id, |snapshot, now| {
             let permit = kms_lifecycle::permit_encrypt(snapshot.key(), now)?;
-            self.seal(snapshot, &permit, plaintext, context, now)
+            let encrypted = self.seal(snapshot, &permit, plaintext, context, now)?;
+            self.used(now, "encrypt", caller, (id, encrypted.version), context, None)?;
+            Ok(encrypted)
         })
     }
 
@@ -88,7 +91,10 @@ impl Kms {
         context: EncryptionContext<'_>,
     ) -> Result<Decrypted, KmsError> {
         self.with_snapshot(caller, id, |snapshot, now| {
-            open(snapshot, ciphertext, context, now, |key, version| kms_lifecycle::permit_decrypt(key, version, now))
+            let permit = |key: &Key, version| kms_lifecycle::permit_decrypt(key, version, now);
+            let decrypted = open(snapshot, ciphertext, context, now, permit)?;
+            self.used(now, "decrypt", caller, (id, decrypted.version), context, None)?;
+            Ok(decrypted)
         })
     }
 
@@ -115,7 +121,11 @@ impl Kms {
         let opened = open(&from, source.ciphertext, source.context, now, |key, version| {
             kms_lifecycle::permit_reencrypt_source(key, version, now)
         })?;
-        self.seal(&to, &permit, opened.plaintext.expose(), destination.context, now)
+        let ReEncryptDestination { key, context } = destination;
+        let encrypted = self.seal(&to, &permit, opened.plaintext.expose(), context, now)?;
+        let used = Destination { key, version: encrypted.version, context };
+        self.used(now, "re-encrypt", caller, (source.key, opened.version), source.context, Some(used))?;
+        Ok(encrypted)
     }
 
     /// Makes `length` random bytes and encrypts them under the current version of key `id`, bound to `context`.
@@ -135,6 +145,7 @@ impl Kms {
             let length = usize::try_from(length.bytes()).map_err(|_| KmsError::NoEntropy)?;
             let plaintext = SecretBytes::random(length, self.zone().entropy.as_ref())?;
             let Encrypted { ciphertext, version } = self.seal(snapshot, &permit, plaintext.expose(), context, now)?;
+            self.used(now, "generate-data-key", caller, (id, version), context, None)?;
             Ok(DataKey { plaintext, ciphertext, version })
         })
     }

@@ -50,6 +50,7 @@ pub(crate) struct Deleted {
     pub(crate) organisation: OrganisationName,
     pub(crate) origin: ZoneName,
     pub(crate) revision: Revision,
+    pub(crate) deleted_at: Timestamp,
     /// In the origin zone, the zones that may still hold the key.
     pub(crate) replicas: BTreeSet<ZoneName>,
 }
@@ -60,6 +61,7 @@ impl From<&TombstoneRecord> for Deleted {
             organisation: record.organisation.clone(),
             origin: record.origin_zone.clone(),
             revision: record.revision,
+            deleted_at: record.deleted_at,
             replicas: record.replicas.clone(),
         }
     }
@@ -161,7 +163,12 @@ impl Directory {
 
     /// Waits until nobody else changes the key of `cell`.
     pub(crate) async fn turn(&self, cell: &KeyCell) -> Turn<'_> {
-        self.turns.take(cell.id()).await
+        self.turn_of(cell.id()).await
+    }
+
+    /// Waits until nobody else changes the key `id`.
+    pub(crate) async fn turn_of(&self, id: KeyId) -> Turn<'_> {
+        self.turns.take(id).await
     }
 
     /// All keys that are there, in no order.

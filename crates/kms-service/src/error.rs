@@ -4,6 +4,8 @@ use kms_crypto::{DecryptError, EntropyError};
 use kms_lifecycle::{DecryptRefusal, InconsistentKey, Rejection};
 use kms_storage::{RecordKey, StoreError};
 
+use crate::audit::NotRecorded;
+
 /// Why an operation was refused or failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KmsError {
@@ -40,9 +42,18 @@ pub enum KmsError {
     /// The store failed during the change, which may or may not have happened.
     #[error("the change may or may not have been made; the key shows which once it can be read again")]
     OutcomeUnknown,
+    /// The audit log takes no entries at the moment. Nothing was changed, and nothing is given.
+    #[error("the audit log cannot be written; see the server's log")]
+    NotRecorded,
     /// The operating system gave no random bytes. Nothing was changed.
     #[error("the operating system gave no random bytes")]
     NoEntropy,
+}
+
+impl From<NotRecorded> for KmsError {
+    fn from(_: NotRecorded) -> Self {
+        Self::NotRecorded
+    }
 }
 
 impl From<Rejection> for KmsError {
@@ -93,6 +104,9 @@ pub enum StartError {
     /// The store could not be read.
     #[error("the store could not be read: {0}")]
     Store(#[from] StoreError),
+    /// The audit log could not be written.
+    #[error("{0}: see that its disk has room and can be written")]
+    Audit(#[from] NotRecorded),
     /// A record was written by a newer ZoneKMS.
     #[error(
         "record {record} has format {found}, which this version does not know: start the newer version that wrote it"

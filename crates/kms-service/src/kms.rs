@@ -12,12 +12,15 @@ use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::accounts::Accounts;
+use crate::audit::{Actor, AuditLog};
 use crate::caller::{Caller, Credentials, Refused};
 use crate::clock::ServiceClock;
 use crate::directory::Directory;
 use crate::error::KmsError;
 use crate::records::Records;
 use crate::replication::Replication;
+use crate::shredding::Shredder;
 use crate::usage_file::Counting;
 
 /// The key management service of one zone. A cheap handle: clones share everything.
@@ -59,8 +62,12 @@ pub(crate) struct Zone {
     pub(crate) replication: Option<Replication>,
     /// Since when the use of keys is counted.
     pub(crate) counting: Counting,
+    pub(crate) audit: Arc<dyn AuditLog>,
+    pub(crate) accounts: Accounts,
     /// Proof of being the one scheduler of this store.
     pub(crate) fence: Fence,
+    /// Makes the material of deleted keys unrecoverable.
+    pub(crate) shredder: Shredder,
     /// Held while due work is done, so that one pass is over before the next begins.
     pub(crate) due_pass: Mutex<()>,
     /// Something fell due earlier than was known, or time moved.
@@ -90,7 +97,10 @@ impl Kms {
         if self.zone.stopping.is_cancelled() {
             return Health::ReadOnly { reason: "the service is stopping".into() };
         }
-        self.zone.store.health()
+        match self.zone.audit.trouble() {
+            Some(reason) => Health::ReadOnly { reason },
+            None => self.zone.store.health(),
+        }
     }
 
     /// What the zone's clock shows, and whether it is held.
@@ -101,7 +111,10 @@ impl Kms {
     }
 
     /// Believes a wall clock that jumped ahead: an operator has looked at it. What is due by it is done at once.
-    pub fn confirm_clock(&self) {
+    pub async fn confirm_clock(&self) {
+        if self.zone.record_act("confirm-clock", Actor::Operator, None).await.is_err() {
+            tracing::error!(zone = %self.zone.name, "the audit log could not be written; the clock is confirmed all the same");
+        }
         self.zone.clock.confirm_jump();
         self.zone.due_changed.notify_one();
         tracing::warn!(zone = %self.zone.name, now = %self.zone.clock.now(), "the wall clock was confirmed by an operator");

@@ -17,7 +17,9 @@
 //! Because the snapshot is replaced before the answer is given, a key that was disabled is refused to every call that begins
 //! after the answer.
 
+mod accounts;
 mod agenda;
+mod audit;
 mod backup;
 mod caller;
 mod change;
@@ -25,17 +27,21 @@ mod clock;
 mod create;
 mod crypto_calls;
 mod directory;
+mod epochs;
 mod error;
 mod kms;
 mod link;
 mod load;
 mod name_index;
+mod recording;
 mod records;
 mod replication;
 mod restore;
 mod scheduler;
 mod settle;
 mod shared_names;
+mod shred_pass;
+mod shredding;
 mod snapshot;
 mod start;
 mod turns;
@@ -43,18 +49,23 @@ mod usage;
 mod usage_file;
 mod usage_report;
 
+pub use audit::{
+    Accounted, Actor, AuditEntry, AuditLog, Destination, NoAuditLog, NotRecorded, Outcome, RequestOrigin, Settled,
+};
 pub use backup::{BackupError, BackupPart, BackupSummary, StoppedZone};
 pub use caller::{Caller, CredentialConfig, InvalidCredential, Refused};
 pub use clock::{ServiceClock, SystemTimeSource, TimeSource};
 pub use create::CreateKey;
 pub use crypto_calls::{DataKey, Decrypted, Encrypted, ReEncryptDestination, ReEncryptSource};
+pub use epochs::{KeyringNotStored, KeyringVault, NoKeyringVault};
 pub use error::{KmsError, StartError};
 pub use kms::{ClockStatus, Kms, Replicated};
 pub use kms_replication::{Lag, Uptime};
 pub use link::{BadFrame, FrameNotSent, FrameReceiver, FrameSender, LinkEndpoint, MAX_FRAME_LEN};
 pub use replication::{ReplicaFailure, ReplicaStatus, ReplicationConfig, SetBack};
 pub use restore::{BackupContent, RestoreError, RestoreTarget, Restored, VerifiedBackup, verify_backup};
+pub use shredding::{SHRED_AFTER, ShredError, ShredProgress, ShredReport, ShredStatus, ShredWaiting};
 pub use start::{KmsConfig, OrganisationConfig, Parts, Running};
 pub use usage::Use;
-pub use usage_file::{UsageFault, UsageText};
+pub use usage_file::{UsageFault, UsageMark, UsageText};
 pub use usage_report::{KeyUse, UsageFilter, VersionUse};

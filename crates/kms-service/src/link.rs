@@ -5,6 +5,7 @@
 
 use async_trait::async_trait;
 use kms_types::ZoneName;
+use std::net::IpAddr;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
@@ -20,6 +21,9 @@ pub trait LinkEndpoint: Send + Sync + 'static {
 
     /// The connection that this zone dialled is lost, or could not be made; to be called for every attempt that fails.
     fn origin_down(&self, peer: &ZoneName, why: &str);
+
+    /// A connection from `remote` was refused: who dialled proved to be no peer, or sent what no peer sends. For the audit log.
+    fn refused(&self, remote: IpAddr, why: &str);
 
     /// `peer`, whom this zone dialled, sent this frame: an answer.
     ///

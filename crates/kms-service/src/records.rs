@@ -1,6 +1,6 @@
 //! Between live keys and sealed records: the one place where material leaves its snapshot, for its record only.
 
-use kms_crypto::{CheckValue, Entropy, KeyMaterial, Keyring, RecordError, SecretBytes};
+use kms_crypto::{CheckValue, KeyMaterial, RecordError, SecretBytes};
 use kms_lifecycle::{
     InconsistentKey, Key, KeyParts, Kind, Made, ManualCount, OriginState, Place, Rejection, RevisionStamp, Rotation,
     Schedule, Status, Tombstone, Usage, VersionInfo,
@@ -15,6 +15,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
+use crate::epochs::{Epochs, Sealing};
 use crate::error::KmsError;
 use crate::shared_names::SharedNames;
 use crate::snapshot::{Snapshot, VersionMaterial};
@@ -27,8 +28,7 @@ const USAGE_VERSION: u64 = 1;
 /// Seals and opens the records of one store.
 #[derive(Clone)]
 pub(crate) struct Records {
-    keyring: Arc<Keyring>,
-    entropy: Arc<dyn Entropy>,
+    epochs: Arc<Epochs>,
     names: Arc<SharedNames>,
 }
 
@@ -88,11 +88,7 @@ impl Unusable {
     }
 }
 
-impl Records {
-    pub(crate) fn new(keyring: Arc<Keyring>, entropy: Arc<dyn Entropy>) -> Self {
-        Self { keyring, entropy, names: Arc::default() }
-    }
-
+impl Sealing {
     /// The sealed record of `key` with `material`, oldest first, as version `version` of its place.
     pub(crate) fn seal_key(
         &self,
@@ -102,7 +98,7 @@ impl Records {
     ) -> Result<Vec<u8>, KmsError> {
         let secrets: Vec<&[u8; 32]> = material.iter().map(|one| one.expose_secret()).collect();
         let plain = encoded(record::encode_key(&to_record(key.to_parts(), material), &secrets))?;
-        self.seal(&RecordKey::key(key.organisation(), key.id()), version, &plain)
+        Ok(self.seal(&RecordKey::key(key.organisation(), key.id()), version, &plain)?)
     }
 
     /// The sealed record that takes the place of a deleted key.
@@ -112,7 +108,7 @@ impl Records {
         version: RecordVersion,
     ) -> Result<Vec<u8>, KmsError> {
         let plain = encoded(record::encode_tombstone(tombstone))?;
-        self.seal(&RecordKey::key(&tombstone.organisation, tombstone.id), version, &plain)
+        Ok(self.seal(&RecordKey::key(&tombstone.organisation, tombstone.id), version, &plain)?)
     }
 
     /// The sealed record that says which key has a name.
@@ -126,7 +122,7 @@ impl Records {
         self.seal_name_at(&RecordKey::name(organisation, name), key_id, version)
     }
 
-    /// As [`Records::seal_name`], where the name itself is not known.
+    /// As [`Sealing::seal_name`], where the name itself is not known.
     pub(crate) fn seal_name_at(
         &self,
         place: &RecordKey,
@@ -134,11 +130,23 @@ impl Records {
         version: RecordVersion,
     ) -> Result<Vec<u8>, KmsError> {
         let plain = encoded(record::encode_name(NameRecord { key_id }))?;
-        self.seal(place, version, &plain)
+        Ok(self.seal(place, version, &plain)?)
+    }
+}
+
+impl Records {
+    pub(crate) fn new(epochs: Epochs) -> Self {
+        Self { epochs: Arc::new(epochs), names: Arc::default() }
     }
 
-    fn seal(&self, place: &RecordKey, version: RecordVersion, plain: &[u8]) -> Result<Vec<u8>, KmsError> {
-        Ok(self.keyring.seal_record(place.as_str(), version.get(), plain, self.entropy.as_ref())?)
+    /// What the records are sealed under.
+    pub(crate) fn epochs(&self) -> &Epochs {
+        &self.epochs
+    }
+
+    /// To seal records with, and to commit them.
+    pub(crate) async fn sealing(&self) -> Sealing {
+        self.epochs.sealing().await
     }
 
     /// Opens the record found at `place`, which is a key's, and verifies every check value in it.
@@ -148,7 +156,7 @@ impl Records {
         version: RecordVersion,
         sealed: &[u8],
     ) -> Result<Opened, Unusable> {
-        let plain = self.keyring.open_record(place.as_str(), version.get(), sealed)?;
+        let plain = self.epochs.open(place, version, sealed)?;
         let is_home = |key_id, owner: &OrganisationName| match place.kind() {
             RecordKind::Key { organisation, id } => *id == key_id && organisation == owner,
             RecordKind::Name { .. } => false,
@@ -172,29 +180,24 @@ impl Records {
         version: RecordVersion,
         sealed: &[u8],
     ) -> Result<SecretBytes, Unusable> {
-        let plain = self.keyring.open_record(place.as_str(), version.get(), sealed)?;
-        self.read_content(place, plain.expose())?;
+        let plain = self.epochs.open(place, version, sealed)?;
+        read_content(&self.names, place, plain.expose())?;
         Ok(plain)
     }
 
     /// Seals what is saved of the use of keys, under the current epoch.
     pub(crate) fn seal_usage(&self, plain: &[u8]) -> Result<Vec<u8>, KmsError> {
-        Ok(self.keyring.seal_record(USAGE_PLACE, USAGE_VERSION, plain, self.entropy.as_ref())?)
+        Ok(self.epochs.seal_text(USAGE_PLACE, USAGE_VERSION, plain)?)
     }
 
     /// Opens what [`Records::seal_usage`] made.
     pub(crate) fn open_usage(&self, sealed: &[u8]) -> Result<SecretBytes, RecordError> {
-        self.keyring.open_record(USAGE_PLACE, USAGE_VERSION, sealed)
-    }
-
-    /// Reads the content of a record of `place`, and verifies every check value in it.
-    pub(crate) fn read_content(&self, place: &RecordKey, plain: &[u8]) -> Result<Content, Unusable> {
-        read_content(&self.names, place, plain)
+        self.epochs.open_text(USAGE_PLACE, USAGE_VERSION, sealed)
     }
 
     /// The id of the store that the records are sealed for.
     pub(crate) fn store_id(&self) -> [u8; 16] {
-        *self.keyring.store_id()
+        self.epochs.store_id()
     }
 
     /// What other zones are told of the key, to be sealed to each of them.

@@ -12,6 +12,7 @@ use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::sync::Arc;
 
+use crate::epochs::{Epochs, NoKeyringVault, Sealing};
 use crate::error::KmsError;
 use crate::records::{Content, Records, Unusable, read_content};
 use crate::shared_names::SharedNames;
@@ -170,8 +171,11 @@ impl VerifiedBackup {
     ) -> Result<Restored, RestoreError> {
         let RestoreTarget { zone, store, keyring, entropy, now } = target;
         self.check_target(zone, now)?;
-        let records = Records::new(Arc::new(keyring), Arc::clone(&entropy));
-        let mut restore = Restore { records, entropy, now, deletions_held: 0, rotated: 0 };
+        let records = Records::new(Epochs::new(keyring, Arc::new(NoKeyringVault), Arc::clone(&entropy)));
+        // Nobody else seals anything in this store, so its epoch stays the same to the end.
+        let sealing = records.sealing().await;
+        let names = SharedNames::default();
+        let mut restore = Restore { sealing, names, entropy, now, deletions_held: 0, rotated: 0 };
         let mut reader = BackupReader::open(unlock, input)?;
         let mut batch = Batch { store, writes: Vec::new(), bytes: 0 };
         let mut number = 0;
@@ -284,7 +288,8 @@ fn survey(
 }
 
 struct Restore {
-    records: Records,
+    sealing: Sealing,
+    names: SharedNames,
     entropy: Arc<dyn Entropy>,
     now: Timestamp,
     deletions_held: u64,
@@ -296,7 +301,7 @@ impl Restore {
     fn write(&mut self, place: RecordKey, content: &[u8]) -> Result<Write, RestoreError> {
         let version = RecordVersion::NEVER.next().ok_or(RestoreError::Seal(KmsError::ReadOnly))?;
         let sealed =
-            match self.records.read_content(&place, content).map_err(|cause| unusable(place.as_str(), &cause))? {
+            match read_content(&self.names, &place, content).map_err(|cause| unusable(place.as_str(), &cause))? {
                 Content::Key(key, material) => {
                     let RestoredKey { key: restored, new_version } =
                         key.restored(self.now).map_err(|_| RestoreError::Exhausted(key.id()))?;
@@ -306,10 +311,10 @@ impl Restore {
                         self.rotated += 1;
                     }
                     self.deletions_held += u64::from(deletion(key.status()) != deletion(restored.status()));
-                    self.records.seal_key(&restored, &material, version)
+                    self.sealing.seal_key(&restored, &material, version)
                 }
-                Content::Tombstone(tombstone) => self.records.seal_tombstone(&tombstone, version),
-                Content::Name(key) => self.records.seal_name_at(&place, key, version),
+                Content::Tombstone(tombstone) => self.sealing.seal_tombstone(&tombstone, version),
+                Content::Name(key) => self.sealing.seal_name_at(&place, key, version),
             };
         Ok(Write::live(place, RecordVersion::NEVER, sealed.map_err(RestoreError::Seal)?))
     }

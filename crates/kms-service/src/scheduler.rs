@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
 
+use crate::audit::Actor;
 use crate::kms::{Kms, Zone};
 
 /// The longest time between two looks at the clock, which may have been set meanwhile.
@@ -92,6 +93,7 @@ impl Zone {
             Ok(()) => Pass::Complete,
             Err(cause) => {
                 tracing::error!(key = %id, %cause, "due work failed and will be tried again");
+                self.record_refusal("due-work", Actor::Scheduler, id, &cause.to_string());
                 Pass::Incomplete
             }
         }

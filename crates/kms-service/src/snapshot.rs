@@ -66,6 +66,15 @@ impl Snapshot {
         Ok(Self { key: Key::restore(parts)?, ..self })
     }
 
+    /// The same key and material, whose record has become version `record`.
+    pub(crate) fn stored_as(&self, record: RecordVersion) -> Self {
+        let material = match &self.material {
+            Materials::One(one) => Materials::One(Arc::clone(one)),
+            Materials::Many(all) => Materials::Many(all.clone()),
+        };
+        Self { key: self.key.clone(), material, record }
+    }
+
     pub(crate) fn key(&self) -> &Key {
         &self.key
     }

@@ -6,20 +6,26 @@ use kms_storage::{Role, Store, StoreError};
 use kms_types::{Description, KeyName, OrganisationName, ZoneName};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{Mutex, Notify};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::accounts::Accounts;
+use crate::audit::{Actor, AuditLog};
 use crate::caller::{CredentialConfig, Credentials};
 use crate::clock::ServiceClock;
 use crate::create::CreateKey;
 use crate::directory::Directory;
+use crate::epochs::{Epochs, KeyringVault};
 use crate::error::{KmsError, StartError};
 use crate::kms::{Kms, Zone};
 use crate::load::Loading;
+use crate::recording::stored_revision;
 use crate::records::Records;
 use crate::replication::{Replication, ReplicationConfig};
+use crate::shredding::Shredder;
 use crate::usage_file::Counting;
 
 /// What one zone serves, and to whom.
@@ -52,10 +58,16 @@ pub struct Parts {
     pub store: Arc<dyn Store>,
     /// What they are sealed with.
     pub keyring: Keyring,
+    /// Where that is kept.
+    pub keyring_vault: Arc<dyn KeyringVault>,
+    /// How long after the first of several final deletions their material is shredded; see [`SHRED_AFTER`](crate::SHRED_AFTER).
+    pub shred_after: Duration,
     /// Where randomness comes from.
     pub entropy: Arc<dyn Entropy>,
     /// Where time comes from.
     pub clock: Arc<ServiceClock>,
+    /// Where it is recorded who did what.
+    pub audit: Arc<dyn AuditLog>,
 }
 
 /// A zone that runs, to be stopped in good order.
@@ -63,6 +75,7 @@ pub struct Running {
     zone: Arc<Zone>,
     scheduler: JoinHandle<()>,
     replication: JoinHandle<()>,
+    shredding: JoinHandle<()>,
 }
 
 impl Kms {
@@ -74,15 +87,18 @@ impl Kms {
     ///
     /// [`StartError`], whose message says what to do. Nothing is left running.
     pub async fn start(config: KmsConfig, parts: Parts) -> Result<(Self, Running), StartError> {
-        let Parts { store, keyring, entropy, clock } = parts;
-        let records = Records::new(Arc::new(keyring), Arc::clone(&entropy));
+        let Parts { store, keyring, keyring_vault, shred_after, entropy, clock, audit } = parts;
+        let records = Records::new(Epochs::new(keyring, keyring_vault, Arc::clone(&entropy)));
         let directory = Arc::new(Directory::default());
         let default_keys = default_keys(&config.organisations);
         let loading =
             Loading { records: &records, directory: &directory, default_keys: &default_keys, zone: &config.zone };
         let latest = loading.load(store.as_ref()).await?;
         store.started();
+        // What the start needed for a while is more than what stays; nobody waits for its return.
+        let _at_leisure = spawn_blocking(kms_heap::give_back);
         clock.not_before(latest);
+        let stored = stored_revision(store.as_ref()).await?;
 
         let fence = store.acquire(Role::Scheduler).await?;
         let organisations = config.organisations.iter().map(|one| one.name.clone()).collect();
@@ -101,12 +117,16 @@ impl Kms {
             clock,
             replication: config.replication.map(Replication::new),
             counting,
+            audit,
+            accounts: Accounts::after(stored),
             fence,
+            shredder: Shredder::new(shred_after),
             due_pass: Mutex::new(()),
             due_changed: Notify::new(),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
         });
+        kms.zone().record_start(stored).await?;
         kms.zone().announce_all();
         for (organisation, name) in default_keys {
             kms.ensure_default_key(organisation, name).await?;
@@ -114,7 +134,8 @@ impl Kms {
         kms.run_due_work().await;
         let scheduler = tokio::spawn(Arc::clone(kms.zone()).schedule());
         let replication = tokio::spawn(Arc::clone(kms.zone()).drive_replication());
-        let running = Running { zone: Arc::clone(kms.zone()), scheduler, replication };
+        let shredding = tokio::spawn(Arc::clone(kms.zone()).drive_shredding());
+        let running = Running { zone: Arc::clone(kms.zone()), scheduler, replication, shredding };
         Ok((kms, running))
     }
 
@@ -123,7 +144,7 @@ impl Kms {
             return Ok(());
         }
         let request = CreateKey { name, description: Description::default(), reach: Reach::MultiZone };
-        match self.zone().create(organisation.clone(), request, Kind::Default).await {
+        match self.zone().create(organisation.clone(), request, Kind::Default, Actor::Server).await {
             Ok(key) => {
                 tracing::info!(key = %key.id(), %organisation, "default key created");
                 Ok(())
@@ -151,8 +172,15 @@ impl Running {
         if let Err(fault) = self.replication.await {
             tracing::error!(%fault, "the replication ended in a panic");
         }
+        if let Err(fault) = self.shredding.await {
+            tracing::error!(%fault, "the shredding ended in a panic");
+        }
         self.zone.tasks.close();
         self.zone.tasks.wait().await;
+        if self.zone.record_act("stop", Actor::Server, None).await.is_err() {
+            tracing::error!("the audit log could not be written, and does not have the end of this run");
+        }
+        self.zone.audit.close().await;
         let closed = self.zone.store.close().await;
         self.zone.directory.clear();
         closed

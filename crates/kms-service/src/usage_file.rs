@@ -3,8 +3,10 @@
 //! Layout before sealing, big-endian: format (1 byte), the second that counting began (8), and for each version that was ever
 //! used: key id (16), version (4), encrypts (8), decrypts (8), second of the last encrypt (4) and decrypt (4).
 
+use kms_crypto::{EpochId, Keyring};
 use kms_types::{KeyId, MaterialVersion, Timestamp};
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use crate::error::KmsError;
 use crate::kms::Kms;
@@ -28,16 +30,30 @@ pub enum UsageFault {
     Format,
 }
 
+/// What tells one saved text from another: how many uses it counts, and under which epoch it is sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UsageMark {
+    uses: u64,
+    epoch: EpochId,
+}
+
 /// Since when uses are counted, and what was saved of it.
 pub(crate) struct Counting {
     since: AtomicI64,
-    /// The number of uses at the last save.
-    saved: AtomicU64,
+    saved: Mutex<Option<UsageMark>>,
 }
 
 impl Counting {
     pub(crate) fn new(now: Timestamp) -> Self {
-        Self { since: AtomicI64::new(now.as_seconds()), saved: AtomicU64::new(0) }
+        Self { since: AtomicI64::new(now.as_seconds()), saved: Mutex::default() }
+    }
+
+    fn is_saved(&self, mark: UsageMark) -> bool {
+        *self.saved.lock().unwrap_or_else(PoisonError::into_inner) == Some(mark)
+    }
+
+    fn set_saved(&self, mark: UsageMark) {
+        *self.saved.lock().unwrap_or_else(PoisonError::into_inner) = Some(mark);
     }
 
     pub(crate) fn since(&self) -> Timestamp {
@@ -46,13 +62,14 @@ impl Counting {
 }
 
 impl Kms {
-    /// What is to be saved of the use of keys; `None` when there was none since [`Kms::usage_saved`]. `uses` is what to tell
-    /// that once it is saved. Takes some 44 bytes and 100 ns a used version.
+    /// What is to be saved of the use of keys, and what to tell [`Kms::usage_saved`] once it is; `None` when that says the same,
+    /// or when nothing was ever used. What is sealed under an earlier epoch is to be saved anew, before that is given up. Takes
+    /// 44 bytes a used version.
     ///
     /// # Errors
     ///
     /// [`KmsError::NoEntropy`].
-    pub fn usage_to_save(&self) -> Result<Option<(UsageText, u64)>, KmsError> {
+    pub fn usage_to_save(&self) -> Result<Option<(UsageText, UsageMark)>, KmsError> {
         let zone = self.zone();
         let mut text = vec![FORMAT];
         text.extend_from_slice(&zone.counting.since.load(Ordering::Relaxed).to_be_bytes());
@@ -73,15 +90,16 @@ impl Kms {
                 text.extend_from_slice(&used.decrypted_at.map_or(0, seconds).to_be_bytes());
             }
         }
-        if uses == zone.counting.saved.load(Ordering::Relaxed) {
+        let mark = UsageMark { uses, epoch: zone.records.epochs().current() };
+        if uses == 0 || zone.counting.is_saved(mark) {
             return Ok(None);
         }
-        Ok(Some((UsageText(zone.records.seal_usage(&text)?), uses)))
+        Ok(Some((UsageText(zone.records.seal_usage(&text)?), mark)))
     }
 
-    /// The text that was given with `uses` is saved.
-    pub fn usage_saved(&self, uses: u64) {
-        self.zone().counting.saved.store(uses, Ordering::Relaxed);
+    /// The text that was given with `mark` is saved.
+    pub fn usage_saved(&self, mark: UsageMark) {
+        self.zone().counting.set_saved(mark);
     }
 
     /// Goes on counting from what was saved. To be called before the first crypto call. What is said there of keys and
@@ -92,6 +110,7 @@ impl Kms {
     /// [`UsageFault`]; nothing was taken over then.
     pub fn go_on_from_usage(&self, saved: &UsageText) -> Result<(), UsageFault> {
         let zone = self.zone();
+        let epoch = Keyring::epoch_of(&saved.0).map_err(|_| UsageFault::Sealed)?;
         let text = zone.records.open_usage(&saved.0).map_err(|_| UsageFault::Sealed)?;
         let text = text.expose();
         let (head, entries) = text.split_first_chunk::<HEAD_LEN>().ok_or(UsageFault::Format)?;
@@ -109,7 +128,7 @@ impl Kms {
             }
         }
         zone.counting.since.store(i64::from_be_bytes(*since), Ordering::Relaxed);
-        zone.counting.saved.store(uses, Ordering::Relaxed);
+        zone.counting.set_saved(UsageMark { uses, epoch });
         Ok(())
     }
 }

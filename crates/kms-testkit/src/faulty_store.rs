@@ -36,6 +36,15 @@ struct Plan {
     commits: u64,
     faults: BTreeMap<u64, Fault>,
     read_only: Option<String>,
+    at_close: AtClose,
+}
+
+/// What becomes of the store within when its user closes this one.
+#[derive(Default)]
+enum AtClose {
+    #[default]
+    Close,
+    StayOpen,
 }
 
 impl FaultyStore {
@@ -60,6 +69,11 @@ impl FaultyStore {
     /// Lets the store take changes again. Planned faults stay.
     pub fn heal(&self) {
         self.plan().read_only = None;
+    }
+
+    /// Lets the store within outlive its user, as a store on disk does: the next user finds it open.
+    pub fn outlive_its_user(&self) {
+        self.plan().at_close = AtClose::StayOpen;
     }
 
     /// How many commits were asked for, the failed ones included.
@@ -146,6 +160,10 @@ impl Store for FaultyStore {
     }
 
     async fn close(&self) -> Result<(), StoreError> {
+        match self.plan().at_close {
+            AtClose::StayOpen => return Ok(()),
+            AtClose::Close => {}
+        }
         self.inner.close().await
     }
 }

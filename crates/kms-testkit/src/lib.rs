@@ -5,7 +5,9 @@ pub mod cluster;
 mod fake_time;
 mod faulty_store;
 mod seeded_entropy;
+mod test_vault;
 
 pub use fake_time::FakeTime;
 pub use faulty_store::{Fault, FaultyStore};
 pub use seeded_entropy::SeededEntropy;
+pub use test_vault::{TestVault, VaultFault};

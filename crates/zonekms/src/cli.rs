@@ -6,6 +6,9 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use kms_types::{KeyId, KeyName, OrganisationName, ZoneName};
 
+use crate::audit::AuditCommand;
+use crate::bench::BenchArguments;
+
 /// A self-hosted key management service that speaks Exoscale's KMS API.
 #[derive(Debug, Parser)]
 #[command(name = "zonekms", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
@@ -44,6 +47,8 @@ pub(crate) enum Command {
         #[command(flatten)]
         config: ConfigArgument,
     },
+    /// Put load on key management services, one or several side by side, and report what they can do.
+    Bench(Box<BenchArguments>),
     /// Show what a ciphertext says about itself: key, version, sizes. Needs no key.
     Inspect {
         /// The ciphertext in base64, or - to read it from standard input.
@@ -59,6 +64,9 @@ pub(crate) enum Command {
     /// Root keys.
     #[command(subcommand)]
     RootKey(RootKeyCommand),
+    /// Read and verify the audit log of a zone.
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Back a zone up into one encrypted file, while its server runs or while none does.
     Backup(BackupArguments),
     /// Prove that a backup is whole and that every key version in it matches its check value. Nothing is restored.

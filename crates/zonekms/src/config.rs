@@ -3,6 +3,7 @@
 //! A file is read whole and every fault in it is reported at once, with its place. Everything the file points to (the
 //! root key, certificates, secrets) is read and checked too, so that a [`Config`] that exists can be started with.
 
+mod audit;
 mod load;
 mod organisations;
 mod replication;
@@ -15,6 +16,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use kms_audit::AuditSettings;
 use kms_http::{ConnectionLimits, RequestLimits, ZoneEntry};
 use kms_link::{LinkConfig, LinkLimits, PeerConfig};
 use kms_service::{CredentialConfig, ReplicationConfig};
@@ -53,6 +55,8 @@ pub struct Config {
     pub limits: Limits,
     /// How to log.
     pub log: LogSettings,
+    /// How the audit log is kept.
+    pub audit: AuditSettings,
 }
 
 /// The API's listener.
@@ -148,6 +152,13 @@ pub struct Limits {
     pub connections: ConnectionLimits,
     /// The most keys an organisation may have in this zone.
     pub keys_per_organisation: u32,
+}
+
+impl StoreLocation {
+    /// The directory that the store, its manifest and its keyring lie in unless the configuration names other places.
+    pub(crate) fn beside(&self, name: &str) -> PathBuf {
+        self.directory.parent().unwrap_or(&self.directory).join(name)
+    }
 }
 
 impl Default for Limits {

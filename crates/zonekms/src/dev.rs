@@ -10,6 +10,7 @@ mod plan;
 
 use std::sync::Arc;
 
+use kms_audit::AuditSettings;
 use kms_crypto::{Entropy, OsEntropy};
 use kms_http::{ConnectionLimits, Handshake, ZoneEntry};
 use kms_service::ServiceClock;
@@ -87,6 +88,7 @@ async fn run(plan: DevPlan) -> Result<(), Failure> {
             root_keys_from: RootKeysFrom::KeyFile(zone.root_key_file()),
             limits: &Limits::default(),
             clock: lab_clock.clock(),
+            audit: AuditSettings::in_directory(zone.location.beside("audit")),
             links: Some(links),
             call_faults: Some(call_faults),
         };
@@ -100,10 +102,11 @@ async fn run(plan: DevPlan) -> Result<(), Failure> {
     let control = Control::new(servers.iter().map(ZoneServer::controlled));
     let control = ControlServer::open(&directory.control_socket(), control).map_err(Failure::run)?;
     let kms: Vec<_> = servers.iter().map(|server| server.kms().clone()).collect();
-    status.serving(kms.clone());
+    status.serving(servers.iter().map(ZoneServer::served).collect());
     servers.iter().for_each(ZoneServer::announce);
     let lab = Lab::new(lab_clock, kms, zones.clone(), faults);
-    let router = operations::router(Arc::clone(&status), plan.lab_address().ip()).merge(lab::router(Arc::clone(&lab)));
+    let router =
+        Arc::new(operations::router(Arc::clone(&status), plan.lab_address().ip()).merge(lab::router(Arc::clone(&lab))));
     let limits = ConnectionLimits::default();
     let lab_ending = CancellationToken::new();
     let lab_serving = tokio::spawn(kms_http::serve(lab_listener, Handshake::Plain, router, limits, lab_ending.clone()));

@@ -173,7 +173,7 @@ pub(crate) struct OpenKeyring<'lock> {
     /// The same keyring, for the tags of the store's manifest: the store and the service each own what they use.
     pub(crate) for_manifest: Keyring,
     /// The file, to be written anew when keyring or root key change.
-    pub(crate) file: KeyringFile,
+    pub(crate) file: Arc<KeyringFile>,
     /// What is left to do when this is the zone's first start.
     pub(crate) first_start: Option<FirstStart<'lock>>,
 }
@@ -247,6 +247,20 @@ impl<'lock> OpenKeyring<'lock> {
         Self::unwrap(name, zone, root_keys, entropy, (path, &bytes, Patience::Once), None, None).await
     }
 
+    /// Reads the keyring at `location` without taking the zone, which may be served meanwhile: for what is derived from it.
+    pub(crate) async fn read(location: &StoreLocation, root_keys: &RootKeys) -> Result<Keyring, KeyringFileError> {
+        let path = &location.keyring;
+        let missing = || io::Error::from(io::ErrorKind::NotFound);
+        let bytes = read_if_there(path)?;
+        let bytes = bytes.ok_or_else(|| KeyringFileError::Io { path: path.clone(), source: missing() })?;
+        let wrapped = WrappedKeyring::parse(bytes.expose()).map_err(|error| refused(path, error))?;
+        let wanted = wrapped.fingerprint();
+        let (descriptor, _, _) = described(path, &wrapped)?;
+        let obtained = root_keys.obtain(&descriptor, wanted, Patience::Once).await;
+        let (key, _) = obtained.map_err(|fault| not_obtained(path, wanted, fault))?;
+        wrapped.open(&key).map_err(|error| refused(path, error))
+    }
+
     /// A new keyring for a zone that is restored where nothing of a zone is. Until its `first_start` is settled, the zone
     /// cannot be served.
     pub(crate) async fn make_for_restore(
@@ -293,7 +307,7 @@ impl<'lock> OpenKeyring<'lock> {
         let by = by.clone();
         let in_use = InUse { key, by, descriptor, since, generation: generation.unwrap_or(0) };
         let settled = zone.location.keyring.clone();
-        let file = KeyringFile::new(settled, name, &keyring, in_use, Arc::clone(entropy));
+        let file = Arc::new(KeyringFile::new(settled, name, &keyring, in_use, Arc::clone(entropy)));
         Ok(Self { keyring, for_manifest, file, first_start })
     }
 }

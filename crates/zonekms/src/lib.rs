@@ -6,7 +6,9 @@
 pub mod config;
 
 mod adopt;
+mod audit;
 mod backup;
+mod bench;
 mod cli;
 mod control;
 mod dev;
@@ -74,6 +76,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Serve { config } => serve::serve(&config.file, environment),
         Command::CheckConfig { config } => check_config(&config.file, environment),
         Command::AdoptStore { config } => print(&adopt::adopt_store(&config.file, environment)?),
+        Command::Bench(arguments) => bench::bench(&arguments, environment),
         Command::Inspect { ciphertext } => print(&inspect::inspect(&ciphertext, io::stdin().lock())?),
         Command::Backup(arguments) => print(&backup::take(&arguments)?),
         Command::VerifyBackup(arguments) => print(&backup::verify(&arguments)?),
@@ -92,6 +95,7 @@ fn run(command: Command) -> Result<(), Failure> {
             serve::runtime()?.block_on(token.create_wrapping_key()).map_err(Failure::run)?;
             print(&format!("made the {}", token.place()))
         }
+        Command::Audit(command) => audit::run(command, environment, io::stdout().lock()),
         Command::RootKey(RootKeyCommand::New { file }) => {
             let key = root_key::create_root_key_file(&file, &OsEntropy).map_err(Failure::run)?;
             print(&root_key::describe_new_root_key(&file, &key.fingerprint()))

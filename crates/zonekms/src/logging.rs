@@ -66,9 +66,9 @@ words! {
         Error = "error",
         /// Something is not as it should be; the server goes on.
         Warn = "warn",
-        /// One line per request and per change of the server's state.
+        /// One line per request and per change of the server's state, but none for crypto calls that succeed.
         Info = "info",
-        /// For finding a fault.
+        /// For finding a fault; one line per request without exception.
         Debug = "debug",
         /// For finding a fault in one place.
         Trace = "trace",
@@ -79,7 +79,7 @@ words! {
 const LOG_VARIABLE: &str = "ZONEKMS_LOG";
 
 /// The crates whose events the level is about; those of libraries are written from `warn` up.
-const OWN_CRATES: [&str; 5] = ["zonekms", "kms_http", "kms_link", "kms_service", "kms_storage"];
+const OWN_CRATES: [&str; 6] = ["zonekms", "kms_audit", "kms_http", "kms_link", "kms_service", "kms_storage"];
 
 /// The content of [`LOG_VARIABLE`], if it is set.
 pub(crate) fn override_filter(environment: Environment<'_>) -> Option<String> {

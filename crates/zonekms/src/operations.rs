@@ -7,11 +7,10 @@ use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use kms_service::Kms;
 use serde_json::{Value, json};
 
 use crate::metrics;
-use crate::status::{Readiness, Status};
+use crate::status::{Readiness, ServedZone, Status};
 
 /// `GET /healthz` answers 200 while the process runs; `GET /readyz` answers 200 while requests are served, and otherwise
 /// 503 with the reason; `GET /clock` shows each zone's time; `GET /metrics` gives figures to Prometheus.
@@ -32,22 +31,24 @@ pub(crate) fn router(status: Arc<Status>, address: IpAddr) -> Router {
         "/clock/confirm",
         post(async move || {
             let zones = confirmed.zones();
-            zones.iter().for_each(Kms::confirm_clock);
+            for zone in zones.iter() {
+                zone.kms.confirm_clock().await;
+            }
             clocks(&zones)
         }),
     )
 }
 
-fn figures(zones: &[Kms]) -> Response {
+fn figures(zones: &[ServedZone]) -> Response {
     ([(header::CONTENT_TYPE, metrics::MEDIA_TYPE)], metrics::exposition(zones)).into_response()
 }
 
-fn clocks(zones: &[Kms]) -> Response {
-    let clock = |kms: &Kms| {
-        let clock = kms.clock();
+fn clocks(zones: &[ServedZone]) -> Response {
+    let clock = |zone: &ServedZone| {
+        let clock = zone.kms.clock();
         let held = clock.held.map(|ahead| ahead.as_secs());
         let shown = json!({"now": clock.now.to_string(), "wall": clock.wall.to_string(), "held-seconds-ahead": held});
-        (kms.zone_name().to_string(), shown)
+        (zone.kms.zone_name().to_string(), shown)
     };
     answer(StatusCode::OK, &Value::Object(zones.iter().map(clock).collect()))
 }

@@ -71,7 +71,7 @@ async fn run(file: &Path, config: Config) -> Result<(), Failure> {
         let listener = bind(address, "operations.address").await?;
         let address = listener.local_addr().map_err(Failure::run)?;
         tracing::info!(%address, "operations listener open");
-        let router = operations::router(Arc::clone(&status), address.ip());
+        let router = Arc::new(operations::router(Arc::clone(&status), address.ip()));
         let limits = ConnectionLimits::default();
         tokio::spawn(kms_http::serve(listener, Handshake::Plain, router, limits, watching.child_token()));
     }
@@ -86,6 +86,7 @@ async fn run(file: &Path, config: Config) -> Result<(), Failure> {
         root_keys_from: RootKeysFrom::Config(file.to_owned()),
         limits: &config.limits,
         clock: Arc::new(ServiceClock::system()),
+        audit: config.audit,
         links,
         call_faults: None,
     };
@@ -105,7 +106,7 @@ async fn run(file: &Path, config: Config) -> Result<(), Failure> {
             return server.stop().await.and(Err(Failure::run(fault)));
         }
     };
-    status.serving(vec![server.kms().clone()]);
+    status.serving(vec![server.served()]);
     server.announce();
 
     tokio::select! {

@@ -90,8 +90,8 @@ async fn save(kms: &Kms, file: &Path, before: Unsaved) -> Unsaved {
 }
 
 fn write(kms: &Kms, file: &Path) -> Result<(), String> {
-    let Some((text, uses)) = kms.usage_to_save().map_err(|cause| cause.to_string())? else { return Ok(()) };
+    let Some((text, mark)) = kms.usage_to_save().map_err(|cause| cause.to_string())? else { return Ok(()) };
     replace_private_file(file, &text.0).map_err(|error| error.to_string())?;
-    kms.usage_saved(uses);
+    kms.usage_saved(mark);
     Ok(())
 }

@@ -5,10 +5,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use kms_audit::{AuditSettings, FileAuditLog, LogKeys};
 use kms_crypto::{Entropy, Keyring, OsEntropy};
-use kms_http::{FrontDoor, Handshake, OperationFaults, ZoneEntry};
+use kms_http::{FrontDoor, Handshake, OperationFaults, RequestMetrics, ZoneEntry};
 use kms_link::{FrameFaults, LinkConfig};
-use kms_service::{Kms, KmsConfig, OrganisationConfig, Parts, ReplicationConfig, Running, ServiceClock};
+use kms_service::{
+    KeyringVault, Kms, KmsConfig, OrganisationConfig, Parts, ReplicationConfig, Running, SHRED_AFTER, ServiceClock,
+};
 use kms_storage::{ManifestKey, SledPaths, SledStore};
 use kms_types::ZoneName;
 use tokio::net::TcpListener;
@@ -21,6 +24,7 @@ use crate::control::{ControlledZone, ZoneRootKey};
 use crate::failure::Failure;
 use crate::keyring_file::{KeyringFile, OpenKeyring, ZoneLock};
 use crate::root_key::{RootKeys, RootKeysFrom};
+use crate::status::ServedZone;
 use crate::usage_keeper::UsageKeeper;
 
 /// What one zone is made of.
@@ -34,6 +38,7 @@ pub(crate) struct ZonePlan<'a> {
     pub(crate) root_keys_from: RootKeysFrom,
     pub(crate) limits: &'a Limits,
     pub(crate) clock: Arc<ServiceClock>,
+    pub(crate) audit: AuditSettings,
     pub(crate) links: Option<LinkPlan>,
     /// Calls that fail on purpose; only in a lab.
     pub(crate) call_faults: Option<Arc<dyn OperationFaults>>,
@@ -64,6 +69,7 @@ struct Links {
 pub(crate) struct ZoneServer {
     kms: Kms,
     root_key: Arc<ZoneRootKey>,
+    requests: Arc<RequestMetrics>,
     address: SocketAddr,
     running: Running,
     usage: UsageKeeper,
@@ -102,11 +108,11 @@ impl ZoneServer {
         let usage = UsageKeeper::start(&kms, keyring_path);
         let wall_clock = Arc::new(move || clock.wall().as_seconds());
         let front_door = FrontDoor::new(kms.clone(), zones, requests, wall_clock);
-        let router = match call_faults {
+        let front_door = Arc::new(match call_faults {
             Some(faults) => front_door.with_faults(faults),
             None => front_door,
-        }
-        .into_router();
+        });
+        let requests = Arc::clone(front_door.metrics());
         let handshake = match transport {
             Transport::Tls(config) => Handshake::Tls(TlsAcceptor::from(config)),
             Transport::Plain => Handshake::Plain,
@@ -115,9 +121,9 @@ impl ZoneServer {
         let serving = tokio::spawn(async move {
             // However the listener ends, the rest of the process ends with it.
             let _guard = shutdown.clone().drop_guard();
-            kms_http::serve(listener, handshake, router, connections, shutdown).await
+            kms_http::serve(listener, handshake, front_door, connections, shutdown).await
         });
-        Ok(Self { kms, root_key, address, running, usage, serving, links, lock })
+        Ok(Self { kms, root_key, requests, address, running, usage, serving, links, lock })
     }
 
     /// The zone's service.
@@ -128,6 +134,11 @@ impl ZoneServer {
     /// What operators' commands work on.
     pub(crate) fn controlled(&self) -> ControlledZone {
         ControlledZone { kms: self.kms.clone(), root_key: Arc::clone(&self.root_key) }
+    }
+
+    /// The zone as the process's status shows it.
+    pub(crate) fn served(&self) -> ServedZone {
+        ServedZone { kms: self.kms.clone(), requests: Arc::clone(&self.requests) }
     }
 
     /// Says in the log that the zone is served, and where.
@@ -183,7 +194,7 @@ async fn start_service(
     plan: ZonePlan<'_>,
     replication: Option<ReplicationConfig>,
     lock: &ZoneLock,
-) -> Result<(Kms, Running, KeyringFile), Failure> {
+) -> Result<(Kms, Running, Arc<KeyringFile>), Failure> {
     let zone = plan.zone.clone();
     let failure = |error: &dyn Display| zone_failure(&zone, error);
     let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
@@ -196,6 +207,10 @@ async fn start_service(
     if let Some(first_start) = first_start {
         first_start.settle().map_err(|error| failure(&error))?;
     }
+    let log_keys = LogKeys::derive(&keyring, &zone).map_err(|error| failure(&error))?;
+    let clock = Arc::clone(&plan.clock);
+    let audit =
+        FileAuditLog::open(plan.audit, log_keys, Arc::new(move || clock.now())).map_err(|error| failure(&error))?;
     let config = KmsConfig {
         zone: plan.zone,
         zones: plan.zones.iter().map(|zone| zone.name.clone()).collect(),
@@ -203,8 +218,16 @@ async fn start_service(
         keys_per_organisation: plan.limits.keys_per_organisation,
         replication,
     };
-    let started = Kms::start(config, Parts { store: Arc::new(store), keyring, entropy, clock: plan.clock }).await;
-    let (kms, running) = started.map_err(|error| failure(&error))?;
+    let parts = Parts {
+        store: Arc::new(store),
+        keyring,
+        keyring_vault: Arc::clone(&file) as Arc<dyn KeyringVault>,
+        shred_after: SHRED_AFTER,
+        entropy,
+        clock: plan.clock,
+        audit: Arc::new(audit),
+    };
+    let (kms, running) = Kms::start(config, parts).await.map_err(|error| failure(&error))?;
     Ok((kms, running, file))
 }
 

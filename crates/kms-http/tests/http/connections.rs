@@ -6,7 +6,9 @@ use axum::Router;
 use axum::routing::get;
 use kms_http::{ConnectionLimits, Handshake, RequestLimits, serve};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -41,8 +43,12 @@ pub(crate) async fn running(setup: Setup) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let shutdown = CancellationToken::new();
-    let router = setup.router.unwrap_or_else(|| zone.router.clone());
-    let serving = Some(tokio::spawn(serve(listener, setup.handshake, router, setup.limits, shutdown.clone())));
+    let (handshake, limits) = (setup.handshake, setup.limits);
+    let serving = match setup.router {
+        Some(router) => tokio::spawn(serve(listener, handshake, Arc::new(router), limits, shutdown.clone())),
+        None => tokio::spawn(serve(listener, handshake, Arc::clone(&zone.front_door), limits, shutdown.clone())),
+    };
+    let serving = Some(serving);
     Server { address, zone, shutdown, serving }
 }
 
@@ -86,6 +92,20 @@ async fn a_connection_serves_request_after_request() {
         assert_eq!(answer.status, if body.is_empty() { 400 } else { 200 }, "{}", answer.text());
     }
     assert!(client.call(ZONES).await.header("date").is_some());
+}
+
+#[tokio::test]
+async fn the_answer_to_head_is_its_head() {
+    let server = running(Setup::default()).await;
+    let mut stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(b"HEAD /v2/zone HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    timeout(PATIENCE, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let names: Vec<_> = head.lines().skip(1).filter_map(|line| line.split(':').next()).collect();
+    let expected = ["content-type", "cache-control", "x-request-id", "connection", "content-length", "date"];
+    assert_eq!((names.as_slice(), body), (expected.as_slice(), ""));
+    assert!(head.starts_with("HTTP/1.1 403 Forbidden\r\n") && head.contains("\r\ncontent-length: 148\r\n"), "{head}");
 }
 
 #[tokio::test]
@@ -228,7 +248,7 @@ async fn an_offer_to_upgrade_is_answered_as_if_it_was_not_made() {
 pub(crate) fn waiting() -> (Router, oneshot::Receiver<()>, oneshot::Sender<()>) {
     let (begin, begun) = oneshot::channel();
     let (finish, finished) = oneshot::channel();
-    let once = std::sync::Arc::new(std::sync::Mutex::new(Some((begin, finished))));
+    let once = Arc::new(std::sync::Mutex::new(Some((begin, finished))));
     let wait = move || {
         let taken = once.lock().unwrap().take();
         async move {

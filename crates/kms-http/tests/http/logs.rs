@@ -62,12 +62,14 @@ async fn a_line_per_request_without_anything_of_its_body() {
     // Every line is one JSON object. Tests on other threads log here too.
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let this_thread = std::thread::current().name().map(String::from);
-    let of = |message: &str| {
+    let told = |message: &str| {
         let own = lines.iter().filter(|line| line["threadName"].as_str() == this_thread.as_deref());
-        own.map(|line| &line["fields"]).filter(|fields| fields["message"] == message).collect::<Vec<_>>()
+        own.filter(|line| line["fields"]["message"] == message).collect::<Vec<_>>()
     };
+    let of = |message: &str| told(message).iter().map(|line| &line["fields"]).collect::<Vec<_>>();
+    let levels: Vec<_> = told("request").iter().map(|line| line["level"].as_str().unwrap()).collect();
+    assert_eq!(levels, ["INFO", "DEBUG", "DEBUG", "INFO", "INFO", "INFO"]);
     let requests = of("request");
-    assert_eq!(requests.len(), 6);
     let encrypt = requests[1];
     assert_eq!((encrypt["route"].as_str(), encrypt["status"].as_u64()), (Some("encrypt"), Some(200)));
     assert_eq!(encrypt["id"].as_str(), encrypted.header("x-request-id"));

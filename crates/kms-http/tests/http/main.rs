@@ -1,4 +1,4 @@
-//! The front door before the real service over the in-memory store: through its router, and through sockets.
+//! The front door before the real service over the in-memory store: called directly, and through sockets.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -9,6 +9,7 @@ mod framing;
 mod full_house;
 mod fuzz;
 mod logs;
+mod metrics;
 mod operation_faults;
 mod problems;
 mod signatures;

@@ -209,6 +209,8 @@ impl LinkEndpoint for Endpoint {
         let _ = self.told.send(Told::Down(peer.to_string(), why.to_owned()));
     }
 
+    fn refused(&self, _remote: std::net::IpAddr, _why: &str) {}
+
     async fn origin_received(&self, peer: &ZoneName, frame: Vec<u8>) -> Result<(), BadFrame> {
         let _ = self.told.send(Told::Answer(peer.to_string(), frame));
         Ok(())

@@ -3,14 +3,17 @@
 use kms_lifecycle::{ForeignState, Key, OriginState, OriginUpdate};
 use kms_replication::RefusalReason;
 use kms_storage::record::TombstoneRecord;
-use kms_storage::{Body, Commit, CommitError, RecordKey, RecordVersion, Write};
+use kms_storage::{Body, Commit, CommitError, RecordKey, RecordVersion, StoreRevision, Write};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::accounts::Undertaking;
+use crate::audit::Actor;
 use crate::change::Attempt;
 use crate::directory::{Deleted, KeyCell, Sight};
 use crate::error::KmsError;
 use crate::kms::Zone;
+use crate::recording::Recorded;
 use crate::records::Opened;
 use crate::replication::fault;
 use crate::snapshot::{Snapshot, VersionMaterial};
@@ -28,10 +31,11 @@ enum Next {
 impl Zone {
     /// Brings the replica to `state`; done when it has it, or a later one, durably.
     pub(super) async fn apply_state(&self, state: &OriginState, material: Material) -> Result<(), RefusalReason> {
+        let change = self.begin_change().map_err(failed)?;
         loop {
             let next = match self.directory.sight(state.id()) {
-                Sight::Live(cell) => self.update_replica(&cell, state, &material).await?,
-                Sight::Nothing => self.first_copy(state, &material).await?,
+                Sight::Live(cell) => self.update_replica(&cell, state, &material, &change).await?,
+                Sight::Nothing => self.first_copy(state, &material, &change).await?,
                 Sight::Deleted(_) => return Err(RefusalReason::Deleted),
                 Sight::Damaged => return Err(failed("the stored record of this key is damaged")),
             };
@@ -46,10 +50,11 @@ impl Zone {
     pub(super) async fn apply_tombstone(&self, tombstone: TombstoneRecord) -> Result<(), RefusalReason> {
         // Which zones hold the key is for its origin to know.
         let tombstone = TombstoneRecord { replicas: BTreeSet::new(), ..tombstone };
+        let change = self.begin_change().map_err(failed)?;
         loop {
             let next = match self.directory.sight(tombstone.id) {
-                Sight::Live(cell) => self.delete_replica(&cell, &tombstone).await?,
-                Sight::Nothing => self.bury_unseen(&tombstone).await?,
+                Sight::Live(cell) => self.delete_replica(&cell, &tombstone, &change).await?,
+                Sight::Nothing => self.bury_unseen(&tombstone, &change).await?,
                 Sight::Deleted(deleted) if deleted.revision >= tombstone.revision => return Ok(()),
                 Sight::Deleted(_) => return Err(RefusalReason::Deleted),
                 Sight::Damaged => return Err(failed("the stored record of this key is damaged")),
@@ -66,6 +71,7 @@ impl Zone {
         cell: &KeyCell,
         state: &OriginState,
         material: &Material,
+        change: &Undertaking<'_>,
     ) -> Result<Next, RefusalReason> {
         let _turn = self.directory.turn(cell).await;
         self.settled(cell).await.map_err(failed)?;
@@ -79,15 +85,22 @@ impl Zone {
         };
         let material = joined_material(&key, state, material, &current)?;
         match self.commit_key(cell, &current, key, material, None).await.map_err(failed)? {
-            Attempt::Done(key) => {
+            Attempt::Done(key, commit) => {
                 tell(&key, "replica updated by its origin");
+                let made = Recorded::of("apply-replica", Actor::Peer(key.origin_zone()), &key, commit);
+                self.record(change, made).await.map_err(failed)?;
                 Ok(Next::Done)
             }
             Attempt::Stale => Ok(Next::Again),
         }
     }
 
-    async fn first_copy(&self, state: &OriginState, material: &Material) -> Result<Next, RefusalReason> {
+    async fn first_copy(
+        &self,
+        state: &OriginState,
+        material: &Material,
+        change: &Undertaking<'_>,
+    ) -> Result<Next, RefusalReason> {
         let organisation = state.organisation();
         if !self.organisations.contains(organisation) {
             return Err(failed(format!("organisation {organisation} is not configured in the target zone")));
@@ -114,22 +127,27 @@ impl Zone {
         }
         let name_version = named.version.next().ok_or_else(|| failed("the name has no further version"))?;
         let version = RecordVersion::NEVER.next().ok_or_else(|| failed("the key has no further version"))?;
-        let record = self.records.seal_key(&key, material, version).map_err(failed)?;
-        let name = self.records.seal_name(organisation, key.name(), key.id(), name_version).map_err(failed)?;
+        let sealing = self.records.sealing().await;
+        let record = sealing.seal_key(&key, material, version).map_err(failed)?;
+        let name = sealing.seal_name(organisation, key.name(), key.id(), name_version).map_err(failed)?;
         let writes = vec![
             Write::live(place.clone(), RecordVersion::NEVER, record),
             Write::live(name_place, named.version, name),
         ];
-        match self.store.commit(Commit::new(writes)).await {
+        match sealing.commit(self.store.as_ref(), Commit::new(writes)).await {
             Ok(durable) => {
                 let snapshot = Snapshot::new(key, material.clone(), version);
                 tell(snapshot.key(), "replica of another zone's key made");
+                let key = snapshot.to_key();
                 reservation.fulfil(snapshot, &durable);
+                let made = Recorded::of("apply-replica", Actor::Peer(key.origin_zone()), &key, durable.revision());
+                self.record(change, made).await.map_err(failed)?;
                 Ok(Next::Done)
             }
             Err(CommitError::Conflict { .. }) => Ok(Next::Again),
             Err(CommitError::Unknown(cause)) => {
                 reservation.keep(state.id());
+                self.accounts.note_unknown(self.clock.now());
                 self.due_changed.notify_one();
                 Err(failed(cause))
             }
@@ -151,7 +169,12 @@ impl Zone {
         Ok(true)
     }
 
-    async fn delete_replica(&self, cell: &KeyCell, tombstone: &TombstoneRecord) -> Result<Next, RefusalReason> {
+    async fn delete_replica(
+        &self,
+        cell: &KeyCell,
+        tombstone: &TombstoneRecord,
+        change: &Undertaking<'_>,
+    ) -> Result<Next, RefusalReason> {
         let _turn = self.directory.turn(cell).await;
         self.settled(cell).await.map_err(failed)?;
         let current = Arc::clone(&cell.look());
@@ -166,8 +189,9 @@ impl Zone {
             return Err(RefusalReason::Malformed);
         }
         match self.commit_tombstone(cell, &current, tombstone, None).await.map_err(failed)? {
-            Attempt::Done(key) => {
+            Attempt::Done(key, commit) => {
                 tell(&key, "replica deleted for good by its origin");
+                self.record(change, buried(tombstone, commit)).await.map_err(failed)?;
                 Ok(Next::Done)
             }
             Attempt::Stale => Ok(Next::Again),
@@ -175,7 +199,7 @@ impl Zone {
     }
 
     /// The tombstone of a key that never came here, so that it never will.
-    async fn bury_unseen(&self, tombstone: &TombstoneRecord) -> Result<Next, RefusalReason> {
+    async fn bury_unseen(&self, tombstone: &TombstoneRecord, change: &Undertaking<'_>) -> Result<Next, RefusalReason> {
         let place = RecordKey::key(&tombstone.organisation, tombstone.id);
         let stored = self.store.get(&place).await.map_err(failed)?;
         if let Body::Live(sealed) = stored.body {
@@ -187,15 +211,32 @@ impl Zone {
             return Ok(Next::Again);
         }
         let version = stored.version.next().ok_or_else(|| failed("the key has no further version"))?;
-        let record = self.records.seal_tombstone(tombstone, version).map_err(failed)?;
-        match self.store.commit(Commit::new(vec![Write::live(place, stored.version, record)])).await {
+        let sealing = self.records.sealing().await;
+        let record = sealing.seal_tombstone(tombstone, version).map_err(failed)?;
+        match sealing.commit(self.store.as_ref(), Commit::new(vec![Write::live(place, stored.version, record)])).await {
             Ok(durable) => {
                 self.directory.note_tombstone(tombstone.id, Deleted::from(tombstone), &durable);
+                self.record(change, buried(tombstone, durable.revision())).await.map_err(failed)?;
                 Ok(Next::Done)
             }
             Err(CommitError::Conflict { .. }) => Ok(Next::Again),
-            Err(refused) => Err(failed(refused)),
+            Err(refused) => {
+                self.accounts.note_unknown(self.clock.now());
+                Err(failed(refused))
+            }
         }
+    }
+}
+
+fn buried(tombstone: &TombstoneRecord, commit: StoreRevision) -> Recorded<'_> {
+    Recorded {
+        operation: "delete-replica",
+        actor: Actor::Peer(&tombstone.origin_zone),
+        organisation: &tombstone.organisation,
+        key: tombstone.id,
+        version: None,
+        revision: tombstone.revision,
+        commit,
     }
 }
 

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use kms_replication::Message;
 use kms_types::ZoneName;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::kms::Zone;
@@ -24,6 +25,10 @@ impl LinkEndpoint for Endpoint {
 
     fn origin_down(&self, peer: &ZoneName, why: &str) {
         self.0.origin_down(peer, why);
+    }
+
+    fn refused(&self, remote: IpAddr, why: &str) {
+        self.0.record_stranger(remote, why);
     }
 
     async fn origin_received(&self, peer: &ZoneName, frame: Vec<u8>) -> Result<(), BadFrame> {

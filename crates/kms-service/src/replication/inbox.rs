@@ -5,6 +5,7 @@ use kms_replication::{Answer, ApplyPermit, Held, Message, Payload, RefusalReason
 use kms_types::{KeyId, ZoneName};
 use std::sync::Arc;
 
+use crate::audit::Actor;
 use crate::directory::Sight;
 use crate::kms::Zone;
 use crate::link::{BadFrame, FrameSender};
@@ -37,7 +38,7 @@ impl Zone {
         match action {
             None => Ok(()),
             Some(ReplicaAction::Send(reply)) => {
-                tell_refusal(&reply);
+                self.tell_refusal(&reply);
                 send(reply, outgoing).await
             }
             Some(ReplicaAction::Apply { permit, payload }) => {
@@ -75,6 +76,17 @@ impl Zone {
         }
     }
 
+    fn tell_refusal(&self, reply: &Reply) {
+        match &reply.answer {
+            Answer::Refused { key, revision, reason } => {
+                let revision = revision.get();
+                tracing::warn!(event = "replica-refused", from = %reply.to, %key, revision, %reason, "a key of another zone was refused");
+                self.record_refusal("apply-replica", Actor::Peer(&reply.to), *key, &reason.to_string());
+            }
+            Answer::Have { .. } | Answer::Applied { .. } => {}
+        }
+    }
+
     async fn take_in(&self, permit: ApplyPermit, payload: Payload, outgoing: FrameSender) {
         let Some(replication) = &self.replication else { return };
         let outcome = self.apply(replication, &permit, &payload).await;
@@ -82,7 +94,7 @@ impl Zone {
             Ok(()) => replication.replica().stored(permit),
             Err(reason) => replication.replica().rejected(permit, reason),
         };
-        tell_refusal(&reply);
+        self.tell_refusal(&reply);
         // The connection is gone when nobody takes the answer; the origin will ask.
         let _gone = send(reply, &outgoing).await;
     }
@@ -122,16 +134,6 @@ fn malformed(permit: &ApplyPermit, cause: &dyn std::fmt::Display) -> RefusalReas
     let (from, key, revision) = (permit.from(), permit.key(), permit.revision().get());
     tracing::warn!(event = "transfer-refused", %from, %key, revision, %cause, "a transfer of another zone cannot be used");
     RefusalReason::Malformed
-}
-
-fn tell_refusal(reply: &Reply) {
-    match &reply.answer {
-        Answer::Refused { key, revision, reason } => {
-            let revision = revision.get();
-            tracing::warn!(event = "replica-refused", from = %reply.to, %key, revision, %reason, "a key of another zone was refused");
-        }
-        Answer::Have { .. } | Answer::Applied { .. } => {}
-    }
 }
 
 async fn send(reply: Reply, outgoing: &FrameSender) -> Result<(), BadFrame> {

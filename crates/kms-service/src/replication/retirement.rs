@@ -34,9 +34,10 @@ impl Zone {
         };
         let tombstone = TombstoneRecord { replicas: BTreeSet::new(), ..tombstone };
         let version = stored.version.next().ok_or("the record has no further version")?;
-        let record = self.records.seal_tombstone(&tombstone, version).map_err(|cause| cause.to_string())?;
+        let sealing = self.records.sealing().await;
+        let record = sealing.seal_tombstone(&tombstone, version).map_err(|cause| cause.to_string())?;
         let commit = Commit::new(vec![Write::live(place, stored.version, record)]);
-        let durable = self.store.commit(commit).await.map_err(|cause| cause.to_string())?;
+        let durable = sealing.commit(self.store.as_ref(), commit).await.map_err(|cause| cause.to_string())?;
         self.directory.note_tombstone(key, Deleted::from(&tombstone), &durable);
         Ok(())
     }

@@ -9,7 +9,7 @@ use kms_service::{
     Restored, verify_backup,
 };
 use kms_storage::{Body, Commit, MemoryStore, RecordKey, Store, Write};
-use kms_testkit::{FakeTime, FaultyStore, SeededEntropy};
+use kms_testkit::{FakeTime, FaultyStore, SeededEntropy, TestVault};
 use kms_types::{DeletionDelay, KeyId, RotationPeriod, Timestamp, ZoneName};
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,8 +69,10 @@ pub(crate) async fn restore(
 /// A world in which the backup was restored at `now`.
 async fn new_world(pair: &Pair, backup: &[u8], now: Timestamp) -> (World, Restored) {
     let zone = "ch-gva-2".parse().unwrap();
-    let (store, restored) = restore(pair, backup, &zone, World::keyring(), now).await.unwrap();
-    let world = World { store, time: FakeTime::at(now), entropy: Arc::new(SeededEntropy::new(99)), ..World::new() };
+    let vault = Arc::new(TestVault::new(2));
+    let (store, restored) = restore(pair, backup, &zone, vault.keyring(), now).await.unwrap();
+    let world =
+        World { store, vault, time: FakeTime::at(now), entropy: Arc::new(SeededEntropy::new(99)), ..World::new() };
     (world, restored)
 }
 
@@ -316,13 +318,13 @@ async fn a_restore_is_refused_for_another_zone_and_before_the_backup() {
     let pair = new_pair();
     let (backup, _) = back_up(&zone.kms, &pair).await.unwrap();
     let other = "de-fra-1".parse().unwrap();
-    let refused = restore(&pair, &backup, &other, World::keyring(), later(1)).await.err();
+    let refused = restore(&pair, &backup, &other, TestVault::new(2).keyring(), later(1)).await.err();
     assert!(matches!(refused, Some(RestoreError::OtherZone { .. })));
     let own = "ch-gva-2".parse().unwrap();
     let early = Timestamp::from_nanos(START.as_nanos() - 1);
-    let refused = restore(&pair, &backup, &own, World::keyring(), early).await.err();
+    let refused = restore(&pair, &backup, &own, TestVault::new(2).keyring(), early).await.err();
     assert!(matches!(refused, Some(RestoreError::ClockBehind { .. })));
-    let cut = restore(&pair, &backup[..backup.len() - 1], &own, World::keyring(), later(1)).await.err();
+    let cut = restore(&pair, &backup[..backup.len() - 1], &own, TestVault::new(2).keyring(), later(1)).await.err();
     assert!(matches!(cut, Some(RestoreError::Read(ReadError::Damaged(_)))));
 }
 

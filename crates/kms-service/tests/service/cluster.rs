@@ -1,14 +1,14 @@
 //! Several zones in one process, and links between them that the tests hold in their hands.
 
 use crate::zone::START;
-use kms_crypto::{EncryptionContext, Keyring, MacKey, SecretBytes, ZonePrivateKey};
+use kms_crypto::{EncryptionContext, MacKey, SecretBytes, ZonePrivateKey};
 use kms_lifecycle::{Command, Key, Reach};
 use kms_service::{
     BadFrame, Caller, CreateKey, CredentialConfig, FrameSender, Kms, KmsConfig, KmsError, LinkEndpoint,
-    OrganisationConfig, Parts, ReplicaStatus, ReplicationConfig, Running, ServiceClock,
+    OrganisationConfig, Parts, ReplicaStatus, ReplicationConfig, Running, SHRED_AFTER, ServiceClock,
 };
 use kms_storage::{MemoryStore, Store};
-use kms_testkit::{FakeTime, FaultyStore, SeededEntropy};
+use kms_testkit::{FakeTime, FaultyStore, SeededEntropy, TestVault};
 use kms_types::{Description, KeyId, ZoneName};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -23,6 +23,7 @@ pub(crate) struct Site {
     pub(crate) name: ZoneName,
     pub(crate) time: FakeTime,
     pub(crate) store: Arc<FaultyStore>,
+    pub(crate) vault: Arc<TestVault>,
     pub(crate) entropy: Arc<SeededEntropy>,
     pub(crate) keys_per_organisation: u32,
     pub(crate) organisations: Vec<&'static str>,
@@ -68,6 +69,7 @@ impl Cluster {
             name: name.parse().unwrap(),
             time: time.clone(),
             store: Arc::new(FaultyStore::new(Arc::new(MemoryStore::new()))),
+            vault: Arc::new(TestVault::new(number as u64)),
             entropy: Arc::new(SeededEntropy::new(70 + number as u64)),
             keys_per_organisation: 1_000,
             organisations: vec!["acme"],
@@ -197,9 +199,12 @@ impl Site {
         };
         let parts = Parts {
             store: Arc::clone(&self.store) as Arc<dyn Store>,
-            keyring: Keyring::generate(&SeededEntropy::new(self.number as u64)).unwrap(),
+            keyring: self.vault.keyring(),
+            keyring_vault: Arc::clone(&self.vault) as Arc<_>,
+            shred_after: SHRED_AFTER,
             entropy: Arc::clone(&self.entropy) as Arc<_>,
             clock: Arc::new(ServiceClock::new(Box::new(self.time.clone()))),
+            audit: Arc::new(kms_service::NoAuditLog),
         };
         let (kms, running) = match Kms::start(config, parts).await {
             Ok(started) => started,

@@ -82,7 +82,7 @@ async fn a_clock_that_jumps_ahead_deletes_nothing_until_it_is_confirmed() {
     assert!(zone.change(id, Command::CancelDeletion).await.is_ok(), "there is time to save it");
     zone.change(id, Command::ScheduleDeletion { delay: DeletionDelay::DEFAULT }).await.unwrap();
     assert_eq!(zone.kms.clock().held, Some(31 * DAY));
-    zone.kms.confirm_clock();
+    zone.kms.confirm_clock().await;
     assert_eq!(zone.kms.clock().held, None);
     zone.kms.run_due_work().await;
     assert_eq!(zone.get(id).err(), Some(KmsError::KeyNotFound));

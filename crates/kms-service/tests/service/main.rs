@@ -13,6 +13,8 @@ mod races;
 mod records;
 mod refusals;
 mod restored_zones;
+mod shred_kills;
+mod shredding;
 mod usage;
 mod zone;
 mod zones;

@@ -93,7 +93,7 @@ async fn a_newer_record_stops_the_start() {
     let id = zone.create("k1").await.unwrap().id();
     let (version, _) = sealed(&world, &place(id)).await;
     let next = version.next().unwrap();
-    let newer = World::keyring().seal_record(place(id).as_str(), next.get(), &[2, 0, 0], &*world.entropy).unwrap();
+    let newer = world.vault.keyring().seal_record(place(id).as_str(), next.get(), &[2, 0, 0], &*world.entropy).unwrap();
     overwrite(&world, &place(id), newer).await;
     assert!(matches!(world.try_start().await.err(), Some(StartError::NewerFormat { found: 2, .. })));
 }

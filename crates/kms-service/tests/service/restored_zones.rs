@@ -2,11 +2,10 @@
 
 use crate::backups::{back_up, new_pair, restore};
 use crate::cluster::{Cluster, Site};
-use kms_crypto::Keyring;
 use kms_lifecycle::{Command, Status};
 use kms_service::KmsError;
 use kms_storage::{Body, Commit, KEY_PREFIX, MemoryStore, NAME_PREFIX, Store, Write};
-use kms_testkit::{FaultyStore, SeededEntropy};
+use kms_testkit::FaultyStore;
 use kms_types::DeletionDelay;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,8 +19,7 @@ async fn restore_zone(cluster: &mut Cluster, number: usize, backup: &[u8], pair:
     let site = &mut cluster.sites[number];
     site.time.run(Duration::from_secs(3_600));
     let now = site.kms().clock().now;
-    let keyring = Keyring::generate(&SeededEntropy::new(number as u64)).unwrap();
-    let (store, _) = restore(pair, backup, &site.name.clone(), keyring, now).await.unwrap();
+    let (store, _) = restore(pair, backup, &site.name.clone(), site.vault.keyring(), now).await.unwrap();
     site.store = store;
     cluster.crash(number).await;
 }

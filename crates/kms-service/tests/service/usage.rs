@@ -79,9 +79,8 @@ async fn what_was_saved_is_counted_on_and_nothing_else_opens() {
     zone.decrypt(id, &ciphertext).unwrap();
     zone.encrypt(id, b"y").unwrap();
     let (before, since) = (uses(&zone, id), zone.kms.usage_counted_since());
-    let (text, count) = zone.kms.usage_to_save().unwrap().unwrap();
-    assert_eq!(count, 3);
-    zone.kms.usage_saved(count);
+    let (text, mark) = zone.kms.usage_to_save().unwrap().unwrap();
+    zone.kms.usage_saved(mark);
     assert!(zone.kms.usage_to_save().unwrap().is_none(), "nothing new");
     drop(zone);
 
@@ -119,4 +118,20 @@ async fn a_key_tells_whether_it_was_used_in_the_last_day() {
     zone.change(id, Command::ScheduleDeletion { delay: DeletionDelay::default() }).await.unwrap();
     assert_eq!(told().status_name(), "pending-deletion");
     assert!(told().delete_at().is_some());
+}
+
+#[tokio::test]
+async fn what_was_saved_is_saved_again_before_its_epoch_is_needed_no_more() {
+    let world = World::new();
+    let zone = world.start().await;
+    let id = zone.create("k").await.unwrap().id();
+    zone.encrypt(id, b"x").unwrap();
+    let (before, mark) = zone.kms.usage_to_save().unwrap().unwrap();
+    zone.kms.usage_saved(mark);
+    assert!(zone.kms.usage_to_save().unwrap().is_none());
+    zone.kms.shred_now().await.unwrap();
+    assert_eq!(zone.kms.go_on_from_usage(&before), Err(UsageFault::Sealed), "its epoch is gone");
+    let (after, _) = zone.kms.usage_to_save().unwrap().expect("nothing was used since, but the epoch is another");
+    zone.kms.go_on_from_usage(&after).unwrap();
+    assert_eq!(uses(&zone, id)[0].encrypts, 1);
 }

@@ -1,13 +1,13 @@
 //! A zone to test on.
 
-use kms_crypto::{EncryptionContext, Keyring, MacKey, SecretBytes};
+use kms_crypto::{EncryptionContext, MacKey, SecretBytes};
 use kms_lifecycle::{Command, Key, Reach};
 use kms_service::{
-    Caller, CreateKey, CredentialConfig, Kms, KmsConfig, KmsError, OrganisationConfig, Parts, Running, ServiceClock,
-    StartError,
+    Caller, CreateKey, CredentialConfig, Kms, KmsConfig, KmsError, OrganisationConfig, Parts, Running, SHRED_AFTER,
+    ServiceClock, StartError,
 };
 use kms_storage::{MemoryStore, Store};
-use kms_testkit::{FakeTime, FaultyStore, SeededEntropy};
+use kms_testkit::{FakeTime, FaultyStore, SeededEntropy, TestVault};
 use kms_types::{Description, KeyId, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,10 +18,12 @@ pub(crate) const NO_CONTEXT: EncryptionContext<'static> = EncryptionContext::Non
 
 const SECRET: &[u8] = b"a secret that is long enough";
 
-/// What outlives a restart: store, keyring seed and clocks.
+/// What outlives a restart: store, keyring and clocks.
 pub(crate) struct World {
     pub(crate) time: FakeTime,
     pub(crate) store: Arc<FaultyStore>,
+    pub(crate) vault: Arc<TestVault>,
+    pub(crate) shred_after: Duration,
     pub(crate) entropy: Arc<SeededEntropy>,
     pub(crate) keys_per_organisation: u32,
     pub(crate) default_key: Option<&'static str>,
@@ -41,23 +43,24 @@ impl World {
         Self {
             time: FakeTime::at(START),
             store: Arc::new(FaultyStore::new(Arc::new(MemoryStore::new()))),
+            vault: Arc::new(TestVault::new(1)),
+            shred_after: SHRED_AFTER,
             entropy: Arc::new(SeededEntropy::new(7)),
             keys_per_organisation: 1_000,
             default_key: None,
         }
     }
 
-    pub(crate) fn keyring() -> Keyring {
-        Keyring::generate(&SeededEntropy::new(1)).unwrap()
-    }
-
     pub(crate) async fn try_start(&self) -> Result<Zone, StartError> {
         let clock = Arc::new(ServiceClock::new(Box::new(self.time.clone())));
         let parts = Parts {
             store: Arc::clone(&self.store) as Arc<dyn Store>,
-            keyring: Self::keyring(),
+            keyring: self.vault.keyring(),
+            keyring_vault: Arc::clone(&self.vault) as Arc<_>,
+            shred_after: self.shred_after,
             entropy: Arc::clone(&self.entropy) as Arc<_>,
             clock: Arc::clone(&clock),
+            audit: Arc::new(kms_service::NoAuditLog),
         };
         let organisation = |name: &str, default_key: Option<&str>| OrganisationConfig {
             name: name.parse().unwrap(),

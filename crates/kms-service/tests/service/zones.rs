@@ -168,7 +168,8 @@ async fn a_final_deletion_is_final_everywhere_and_frees_the_name() {
     cluster.until(frankfurt_has_room).await;
     assert_eq!(cluster.sites[ZURICH].decrypt(id, &made).unwrap(), b"x", "it does not know yet");
 
-    assert_eq!(behind_of(&cluster, GENEVA), 1, "and is still to be told");
+    // Frankfurt refuses the key by its date; its confirmation of the tombstone may come later. Zurich is still to be told.
+    cluster.until(|| behind_of(&cluster, GENEVA) == 1).await;
     assert!(cluster.sites[GENEVA].create("k1", Reach::SingleZone).await.is_ok(), "the deletion is done");
 
     // The origin remembers over a restart whom it has to tell.

@@ -11,6 +11,7 @@ use kms_types::ZoneName;
 use toml::de::DeTable;
 use zeroize::Zeroizing;
 
+use super::audit::read_audit;
 use super::organisations::read_organisations;
 use super::replication::read_replication;
 use super::report::Report;
@@ -126,6 +127,7 @@ fn read(mut root: Section<'_>, source: &Source<'_>, report: &mut Report) -> Opti
     let replication = read_replication(&mut root, zone_name.as_ref(), &zones, source, report);
     let limits = read_limits(&mut root, report);
     let log = read_log(&mut root, report);
+    let audit = read_audit(&mut root, store.as_ref(), source, report);
     root.finish(report);
     Some(Config {
         zone: zone_name?,
@@ -139,6 +141,7 @@ fn read(mut root: Section<'_>, source: &Source<'_>, report: &mut Report) -> Opti
         organisations,
         limits,
         log,
+        audit: audit?,
     })
 }
 

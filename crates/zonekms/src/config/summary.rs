@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use kms_audit::CryptoCalls;
+
 use super::{Config, Transport};
 use crate::duration::show_duration;
 use crate::root_key::ConfiguredKey;
@@ -69,6 +71,12 @@ impl fmt::Display for Config {
             [limits.connections.header_timeout, limits.requests.request_timeout, limits.connections.idle_timeout]
                 .map(show_duration);
         writeln!(f, "deadlines      header {header}, request {request}, idle {idle}")?;
-        writeln!(f, "log            {}, {}", self.log.format, self.log.level)
+        writeln!(f, "log            {}, {}", self.log.format, self.log.level)?;
+        let calls = match self.audit.crypto_calls {
+            CryptoCalls::On => "all crypto calls".to_owned(),
+            CryptoCalls::Sampled(every) => format!("one crypto call in {every}"),
+            CryptoCalls::Off => "no crypto calls".to_owned(),
+        };
+        writeln!(f, "audit log      {}, {calls}", self.audit.directory.display())
     }
 }

@@ -16,7 +16,7 @@ use crate::root_key::{PROCESS_ENVIRONMENT, RootKeysFrom};
 /// The root key of a zone that is served.
 pub(crate) struct ZoneRootKey {
     zone: ZoneName,
-    file: KeyringFile,
+    file: Arc<KeyringFile>,
     keys: RootKeysFrom,
     clock: Arc<ServiceClock>,
 }
@@ -36,7 +36,7 @@ enum To {
 }
 
 impl ZoneRootKey {
-    pub(crate) fn new(zone: ZoneName, file: KeyringFile, keys: RootKeysFrom, clock: Arc<ServiceClock>) -> Self {
+    pub(crate) fn new(zone: ZoneName, file: Arc<KeyringFile>, keys: RootKeysFrom, clock: Arc<ServiceClock>) -> Self {
         Self { zone, file, keys, clock }
     }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kms_crypto::{Entropy, Keyring, KeyringDescription, RootKey, RootKeyFingerprint, WrappedKeyring};
 use kms_root_key::{Binding, Descriptor, NewRootKey, ProviderKind};
+use kms_service::{KeyringNotStored, KeyringVault};
 use kms_types::ZoneName;
 
 use super::{KeyringFileError, not_obtained, read_keyring, refused};
@@ -81,8 +82,7 @@ impl KeyringFile {
     /// # Errors
     /// When the file cannot be written, or there is no randomness. The old keyring is then there, or after a failure to flush
     /// the directory, perhaps the new one.
-    #[cfg_attr(not(test), expect(dead_code, reason = "called once epochs change"))]
-    pub(crate) fn store(&self, keyring: &Keyring) -> Result<(), KeyringFileError> {
+    fn replace(&self, keyring: &Keyring) -> Result<(), KeyringFileError> {
         let mut in_use = self.in_use();
         let generation = in_use.generation.saturating_add(1);
         self.write(keyring, &in_use.key, &in_use.descriptor, in_use.since, generation)?;
@@ -210,5 +210,13 @@ impl KeyringFile {
 
     fn in_use(&self) -> MutexGuard<'_, InUse> {
         self.in_use.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl KeyringVault for KeyringFile {
+    /// The file before is gone from the directory when this has returned. Its blocks may stay on the disk, outside of every
+    /// file, until the file system uses them again.
+    fn store(&self, keyring: &Keyring) -> Result<(), KeyringNotStored> {
+        self.replace(keyring).map_err(|fault| KeyringNotStored::new(fault.to_string()))
     }
 }

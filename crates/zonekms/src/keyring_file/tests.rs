@@ -4,6 +4,7 @@ use super::current::Step;
 use super::*;
 use crate::root_key::{ConfiguredKey, GivenKey, RootKeySource, RootKeysFrom, Section, create_root_key_file};
 use kms_crypto::{OsEntropy, RootKey};
+use kms_service::KeyringVault;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 

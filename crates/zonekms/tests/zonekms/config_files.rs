@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use kms_audit::AuditSettings;
 use zonekms::config::{Report, Transport, load};
 
 use crate::program::{run, text};
@@ -62,12 +63,14 @@ fn the_comments_of_the_full_example_are_true() {
             Some(_) | None => format!("{line}\n"),
         })
         .collect();
-    assert_eq!(in_force, 15, "settings that are commented out and no alternatives");
+    assert_eq!(in_force, 22, "settings that are commented out and no alternatives");
     let (_directory, file) = place(&uncommented);
     let (full, report) = load(&file, &|_| None).unwrap_or_else(|report| panic!("{report}"));
     assert!(report.warnings().is_empty());
     assert_eq!(full.limits, plain.limits);
     assert_eq!(full.log, plain.log);
+    assert_eq!(full.audit.directory.file_name(), plain.audit.directory.file_name());
+    assert_eq!(full.audit, AuditSettings { directory: full.audit.directory.clone(), ..plain.audit });
     assert_eq!(full.store.manifest.file_name(), plain.store.manifest.file_name());
     assert_eq!(full.control_socket.file_name(), plain.control_socket.file_name());
     assert_eq!(full.store.keyring.file_name(), plain.store.keyring.file_name());

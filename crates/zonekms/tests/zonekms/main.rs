@@ -2,7 +2,9 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod api;
+mod audit;
 mod backup;
+mod bench;
 mod config_files;
 mod control;
 mod dev;

@@ -146,6 +146,17 @@ fn an_identity_is_replaced_while_keys_go_on_being_replicated() {
     assert_ne!(behind["last-applied-watermark"], a_runs.api.get(&key).unwrap()["revision"]["seq"], "{behind}");
     stranger.stop();
     a_runs.stop();
+    let log = a.path("state/audit");
+    let told = |operation: &str| -> Vec<Value> {
+        let tail = run(&["audit", "tail", log.to_str().unwrap(), "--all", "--operation", operation]);
+        text(&tail.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let applied = told("apply-replica");
+    let is_from_b = |entry: &Value| entry["peer"] == "b" && entry["key"] == from_b.as_str() && entry["result"] == "ok";
+    assert!(applied.len() >= 6 && applied.iter().all(is_from_b), "{applied:?}");
+    let strangers = told("peer-connection");
+    assert!(!strangers.is_empty() && strangers.iter().all(|entry| entry["result"] == "refused"), "{strangers:?}");
+    assert!(told("recover-commits").is_empty(), "every change of a run that ended well has its entry");
     let passed = [a.door.seen(), b.door.seen()].concat();
     for name in ["orders", "invoices", &key, &from_b] {
         assert!(!passed.windows(name.len()).any(|window| window == name.as_bytes()), "{name} passed in clear");
