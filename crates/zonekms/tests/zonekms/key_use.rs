@@ -4,6 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -41,6 +42,22 @@ fn told(words: &[&str]) -> Value {
     let shown = run(&[&["key"], words, &["--json"]].concat());
     assert!(shown.status.success(), "{shown:?}");
     serde_json::from_slice(&shown.stdout).unwrap()
+}
+
+/// What the commands of `docs/operations/usage.md` print for `key`, in the directory of `zonekms.toml`.
+fn documented(directory: &Path, key: &str) -> String {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/operations/usage.md");
+    let page = fs::read_to_string(page).unwrap();
+    let scripts: Vec<&str> =
+        page.split("\n```sh\n").skip(1).map(|block| block.split_once("\n```").unwrap().0).collect();
+    assert_eq!(scripts.len(), 3, "one key, old versions, all keys");
+    let program = Path::new(env!("CARGO_BIN_EXE_zonekms")).parent().unwrap();
+    let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
+    let mut shell = Command::new("bash");
+    shell.args(["-euo", "pipefail", "-c", &scripts.join("\n")]).env("PATH", path).env("KEY", key);
+    let output = shell.current_dir(directory).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    text(&output.stdout).to_owned()
 }
 
 #[test]
@@ -85,6 +102,9 @@ fn use_is_told_by_version_and_outlives_a_stop() {
     assert!(shown.status.success() && !text(&shown.stdout).contains("warning"), "{shown:?}");
     let missing = run(&[&["key", "status", "01890000-0000-7000-8000-000000000001"], at.as_slice()].concat());
     assert_eq!(text(&missing.stderr), "zonekms: zone ch-gva-2 has no key 01890000-0000-7000-8000-000000000001\n");
+
+    let shown = documented(scratch.path(), &key);
+    assert!(shown.contains("warning: it was used in the last day") && shown.contains("\"counted-since\""), "{shown}");
 
     let status = [&["status", key.as_str()], at.as_slice()].concat();
     let before = told(&status);
