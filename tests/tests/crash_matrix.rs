@@ -73,7 +73,7 @@ fn nothing_is_lost_in_five_hundred_kills() {
                 ("changes", changes::killed_in_turn(seed + trial, point, 10))
             }
             5 | 6 => {
-                let point: &str = *choices.pick(&DELETION_POINTS);
+                let point = *choices.pick(&DELETION_POINTS);
                 ("deletion", deletions::killed(point, choices.below(4)))
             }
             7 => ("root key", root_keys::killed(&ROOT_KEY_POINTS.map(|point| (point, 0)))),
