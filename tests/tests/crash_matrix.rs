@@ -56,7 +56,7 @@ const RESTORE_POINTS: [&str; 5] =
 
 /// `cargo test -p zonekms-tests --features crashpoints -- --ignored --nocapture five_hundred`
 #[test]
-#[ignore = "five hundred kills take some ten minutes"]
+#[ignore = "five hundred kills take minutes"]
 fn nothing_is_lost_in_five_hundred_kills() {
     let seed = Choices::seed();
     println!("ZONEKMS_TEST_SEED={seed}");
