@@ -208,10 +208,19 @@ fn crypto_calls_write_nothing() {
     let mut client = server.client();
     let key = client.create("k");
     // The store's own housekeeping after the last change comes to rest.
+    let files = || {
+        let mut files = listing(dev.data());
+        // Of use tell the audit log and the counts; neither is the store, and no call waits for either.
+        files.retain(|path, _| {
+            let is_audit = path.components().any(|part| part.as_os_str() == "audit");
+            !is_audit && path.extension().is_none_or(|extension| extension != "usage")
+        });
+        files
+    };
     let rested = wait_for(Duration::from_secs(10), || {
-        let before = listing(dev.data());
+        let before = files();
         thread::sleep(Duration::from_millis(300));
-        let after = listing(dev.data());
+        let after = files();
         (before == after).then_some(after)
     });
     let before = rested.expect("the store comes to rest");
@@ -221,7 +230,8 @@ fn crypto_calls_write_nothing() {
         client.post_empty(&format!("/v2/kms-key/{key}/generate-data-key")).ok();
         client.get(&format!("/v2/kms-key/{key}")).ok();
     }
-    assert_eq!(listing(dev.data()), before, "a file of the zone changed");
+    assert!(!before.is_empty());
+    assert_eq!(files(), before, "a file of the zone changed");
     server.stop();
 }
 
