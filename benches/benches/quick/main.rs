@@ -11,6 +11,7 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a bench prints, and ends where a step fails")]
 #![expect(clippy::disallowed_methods, reason = "a bench measures real time")]
 
+mod audit;
 mod creating;
 mod goals;
 mod many_keys;
@@ -21,7 +22,7 @@ mod starting;
 
 use goals::{Goal, Row, table};
 use kms_load::{Distribution, LoadKind, Mix, Operation, Pace, ServerProcess, Session, Stop, VisitSettings, median};
-use servers::{Noop, Place, Serve};
+use servers::{CryptoCalls, Noop, Place, Processors, Serve};
 use std::time::{Duration, Instant};
 
 /// Rounds of each comparison.
@@ -41,7 +42,7 @@ fn main() {
     let began = Instant::now();
     let mut rows = Vec::new();
     let directory = tempfile::Builder::new().prefix("bench-quick-").tempdir_in(place.target()).unwrap();
-    let serve = Serve::start(&place, directory.path(), SERVER_CPU);
+    let serve = Serve::start(&place, directory.path(), Processors::One(SERVER_CPU), CryptoCalls::Untold);
     let idle = serve.resident_bytes();
     let noop = Noop::start(&place, SERVER_CPU);
     let mut session = serve.session(Vec::new());
@@ -63,6 +64,7 @@ fn main() {
     }
     rows.extend(seals::rows());
     rows.push(tail(&mut session, peak / 2.0));
+    rows.push(audit::row(&mut session, &serve, &place));
     rows.push(creating::row(&mut session, &serve, &place));
     drop(session);
     serve.stop();

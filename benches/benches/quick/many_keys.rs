@@ -1,7 +1,7 @@
 //! A server with 100,000 keys: whether it is as fast with all of them as with one.
 
 use crate::goals::{Goal, Row};
-use crate::servers::{Place, Serve};
+use crate::servers::{CryptoCalls, Place, Processors, Serve};
 use crate::{ROUNDS, SERVER_CPU, closed, kind};
 use kms_load::{KeyHandle, Operation};
 use std::fs;
@@ -21,7 +21,7 @@ pub(crate) fn prepare(place: &Place) -> Prepared {
     let ids = directory.join("ids");
     if let Ok(text) = fs::read_to_string(&ids) {
         // Made by another version, it may not open any more: then it is made anew.
-        if let Ok(serve) = Serve::try_start(place, &directory, SERVER_CPU) {
+        if let Ok(serve) = Serve::try_start(place, &directory, Processors::One(SERVER_CPU), CryptoCalls::Untold) {
             serve.stop();
             return Prepared { keys: text.lines().map(KeyHandle::new).collect(), directory };
         }
@@ -34,7 +34,7 @@ fn make(place: &Place, directory: &Path, ids: &Path) {
     println!("making {KEYS} keys in {}", directory.display());
     let _ = fs::remove_dir_all(directory);
     fs::create_dir_all(directory).unwrap();
-    let serve = Serve::start(place, directory, SERVER_CPU);
+    let serve = Serve::start(place, directory, Processors::One(SERVER_CPU), CryptoCalls::Untold);
     let mut session = serve.session(Vec::new());
     session.prepare(&kind(Operation::Encrypt, 32, KEYS), &mut |_, _, _| {}).unwrap();
     let text: Vec<&str> = session.keys().iter().map(KeyHandle::as_str).collect();
@@ -44,7 +44,7 @@ fn make(place: &Place, directory: &Path, ids: &Path) {
 }
 
 pub(crate) fn rows(prepared: &Prepared, place: &Place) -> Vec<Row> {
-    let serve = Serve::start(place, &prepared.directory, SERVER_CPU);
+    let serve = Serve::start(place, &prepared.directory, Processors::One(SERVER_CPU), CryptoCalls::Untold);
     let mut session = serve.session(prepared.keys.clone());
     let ratios = (0..ROUNDS).map(|round| {
         let (all, one) = (kind(Operation::Encrypt, 32, KEYS), kind(Operation::Encrypt, 32, 1));

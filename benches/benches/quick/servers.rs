@@ -58,12 +58,31 @@ impl Drop for Process {
     }
 }
 
-/// Starts `command` on one processor: a child inherits where its parent's thread may run.
-fn spawn_on(cpu: usize, command: &mut Command) -> Process {
+/// Where a server may run.
+#[derive(Clone, Copy)]
+pub(crate) enum Processors {
+    All,
+    One(usize),
+}
+
+/// Whether a server's audit log tells crypto calls.
+#[derive(Clone, Copy)]
+pub(crate) enum CryptoCalls {
+    Told,
+    Untold,
+}
+
+/// Starts `command` on some processors: a child inherits where its parent's thread may run.
+fn spawn_on(processors: Processors, command: &mut Command) -> Process {
     let before = sched_getaffinity(None).unwrap();
-    let mut only = CpuSet::new();
-    only.set(cpu);
-    sched_setaffinity(None, &only).unwrap();
+    match processors {
+        Processors::All => {}
+        Processors::One(cpu) => {
+            let mut only = CpuSet::new();
+            only.set(cpu);
+            sched_setaffinity(None, &only).unwrap();
+        }
+    }
     let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
     sched_setaffinity(None, &before).unwrap();
     Process(child.unwrap())
@@ -78,15 +97,24 @@ pub(crate) struct Serve {
 
 impl Serve {
     /// Starts a server with its data in `directory` and waits until it is ready.
-    pub(crate) fn start(place: &Place, directory: &Path, cpu: usize) -> Self {
-        Self::try_start(place, directory, cpu).unwrap_or_else(|log| panic_with(&log))
+    pub(crate) fn start(place: &Place, directory: &Path, processors: Processors, calls: CryptoCalls) -> Self {
+        Self::try_start(place, directory, processors, calls).unwrap_or_else(|log| panic_with(&log))
     }
 
     /// As [`Serve::start`].
     ///
     /// # Errors
     /// The server's log, if it ended before it was ready.
-    pub(crate) fn try_start(place: &Place, directory: &Path, cpu: usize) -> Result<Self, String> {
+    pub(crate) fn try_start(
+        place: &Place,
+        directory: &Path,
+        processors: Processors,
+        calls: CryptoCalls,
+    ) -> Result<Self, String> {
+        let calls = match calls {
+            CryptoCalls::Told => "on",
+            CryptoCalls::Untold => "off",
+        };
         let (address, operations) = (free_address(), free_address());
         let config = directory.join("zonekms.toml");
         write_private(&directory.join("root.key"), &"5a0f".repeat(16));
@@ -100,6 +128,7 @@ impl Serve {
              [root-key]\nfile = \"root.key\"\n\
              [[organisation]]\nname = \"bench\"\n\
              [[organisation.api-key]]\nid = \"{API_KEY}\"\nsecret-file = \"api-secret\"\n\
+             [audit]\ncrypto-calls = \"{calls}\"\n\
              [limits]\nkeys-per-organisation = 1000000\n"
         );
         fs::write(&config, text).unwrap();
@@ -111,7 +140,7 @@ impl Serve {
             .env("ZONEKMS_LOG", "warn")
             .stderr(fs::File::create(&log).unwrap());
         let began = Instant::now();
-        let mut process = spawn_on(cpu, &mut command);
+        let mut process = spawn_on(processors, &mut command);
         loop {
             if ready(operations) {
                 return Ok(Self { process, address, ready_after: began.elapsed() });
@@ -162,7 +191,7 @@ impl Noop {
         let address = free_address();
         let mut command = Command::new(place.program("noop"));
         command.args(["--listen", &address.to_string(), "--workers", "1"]);
-        let process = spawn_on(cpu, &mut command);
+        let process = spawn_on(Processors::One(cpu), &mut command);
         let began = Instant::now();
         while TcpStream::connect(address).is_err() {
             assert!(began.elapsed() < Duration::from_secs(10), "the no-op server does not listen");

@@ -1,16 +1,15 @@
 //! How long a start takes with 100,000 keys, and what they cost in memory.
 
-use crate::SERVER_CPU;
 use crate::goals::{Goal, Row};
 use crate::many_keys::{KEYS, Prepared};
-use crate::servers::{Place, Serve};
+use crate::servers::{CryptoCalls, Place, Processors, Serve};
 
 /// `idle` is the resident memory of a server without keys, in bytes.
 #[expect(clippy::cast_precision_loss, reason = "sizes of memory are far below 2^53")]
 pub(crate) fn rows(prepared: &Prepared, place: &Place, idle: u64) -> Vec<Row> {
     let (mut times, mut per_key) = (Vec::new(), Vec::new());
     for _ in 0..5 {
-        let serve = Serve::start(place, &prepared.directory, SERVER_CPU);
+        let serve = Serve::start(place, &prepared.directory, Processors::All, CryptoCalls::Untold);
         times.push(serve.ready_after().as_secs_f64());
         per_key.push(serve.resident_bytes().saturating_sub(idle) as f64 / KEYS as f64);
         serve.stop();
