@@ -38,32 +38,6 @@ pub fn keep_freed(bytes: u32) {
 mod tests {
     use super::*;
 
-    /// Pages that the kernel had to find for this thread so far.
-    fn page_faults() -> u64 {
-        let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
-        let (_, after_name) = stat.rsplit_once(')').unwrap();
-        after_name.split_ascii_whitespace().nth(7).unwrap().parse().unwrap()
-    }
-
-    /// What a request with 64 KiB in it needs, a thousand times.
-    fn thousand_requests() -> u64 {
-        let before = page_faults();
-        for _ in 0..1000 {
-            let blocks = [131_072, 87_000, 66_000, 66_000, 87_000].map(|size| vec![7; size]);
-            assert!(blocks.iter().all(|block| block[block.len() / 2] == 7));
-        }
-        page_faults() - before
-    }
-
-    #[test]
-    fn memory_of_one_request_serves_the_next() {
-        // Twice over: a thread's heap grows first.
-        keep_freed(4 << 20);
-        thousand_requests();
-        let faults = thousand_requests();
-        assert!(faults < 100, "{faults} pages");
-    }
-
     fn resident() -> usize {
         let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
         statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
