@@ -149,6 +149,8 @@ impl FrontDoor {
     ) -> Result<AtOnce<'a>, Problem> {
         let caller = self.caller(head, body, log.origin()).map_err(|refusal| {
             log.refused(refusal);
+            // What was asked for is told, not done.
+            log.routed(Route::find(&head.method, head.uri.path()));
             Problem::forbidden()
         })?;
         log.called_by(caller);
