@@ -1,4 +1,4 @@
-//! Giving freed memory back to the operating system.
+//! When freed memory is given back to the operating system, and when it is kept.
 //!
 //! glibc keeps what was freed for later use, unless it lies at the end of a heap. After a start that read a whole store that
 //! is more than what stays in use. Other allocators see to it by themselves, and there nothing is done here.
@@ -11,6 +11,26 @@ pub fn give_back() {
         #[expect(unsafe_code, reason = "a call into the C library without arguments that could be wrong")]
         let _pages_were_given_back = unsafe { libc::malloc_trim(0) };
     }
+}
+
+/// Keeps up to `bytes` of freed memory for each of glibc's heaps, of which threads have some each. Blocks of up to a quarter of that come out of
+/// these heaps.
+///
+/// Without it glibc gives back whatever is over 128 KiB at a heap's end. A server that needs some blocks of 64 KiB for each request would
+/// give memory back and ask for it again with each, and the kernel would fill it with zeros page by page.
+pub fn keep_freed(bytes: u32) {
+    #[cfg(target_env = "gnu")]
+    {
+        let bytes = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
+        for (parameter, value) in [(libc::M_TRIM_THRESHOLD, bytes), (libc::M_MMAP_THRESHOLD, bytes / 4)] {
+            // SAFETY: it takes any numbers and refuses those it does not know (mallopt(3)); that memory in use moves or changes is not
+            // among what it does.
+            #[expect(unsafe_code, reason = "a call into the C library with two numbers")]
+            let _taken = unsafe { libc::mallopt(parameter, value) };
+        }
+    }
+    #[cfg(not(target_env = "gnu"))]
+    let _other_allocators_keep_what_they_like = bytes;
 }
 
 #[cfg(test)]

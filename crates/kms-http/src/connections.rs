@@ -11,12 +11,12 @@ use crate::stream::WatchedStream;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -54,14 +54,14 @@ pub async fn serve<A: Answering>(
 ) -> io::Result<()> {
     let places = Arc::new(Places::new(&limits));
     let connections = TaskTracker::new();
+    let ending = Ending::default();
     while let Some((stream, place)) = next_connection(&listener, &places, &shutdown).await {
-        // A token of its own: looking at one that all connections share would make the cores wait for each other.
-        let (answering, shutdown) = (Arc::clone(&answering), shutdown.child_token());
-        let connection = Connection { answering, limits, shutdown };
+        let connection = Connection { answering: Arc::clone(&answering), limits, ending: ending.clone() };
         let (handshake, progress) = (handshake.clone(), place.progress().clone());
         place.run(&connections, connection.run(stream, handshake, progress));
     }
     drop(listener);
+    ending.begin();
     connections.close();
     if timeout(limits.shutdown_grace, connections.wait()).await.is_err() {
         tracing::warn!(connections = connections.len(), "connections dropped: their time to finish is over");
@@ -113,7 +113,27 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 struct Connection<A> {
     answering: Arc<A>,
     limits: ConnectionLimits,
-    shutdown: CancellationToken,
+    ending: Ending,
+}
+
+/// Whether connections are to end, which each asks at every step: so it is an atomic that nobody writes until then. The token wakes those
+/// that wait; to look at it, or to be told by it anew, takes a lock.
+#[derive(Clone, Default)]
+struct Ending {
+    begun: Arc<AtomicBool>,
+    told: CancellationToken,
+}
+
+impl Ending {
+    fn begin(&self) {
+        // First, so that whoever is woken sees it.
+        self.begun.store(true, Ordering::Release);
+        self.told.cancel();
+    }
+
+    fn has_begun(&self) -> bool {
+        self.begun.load(Ordering::Acquire)
+    }
 }
 
 impl<A: Answering> Connection<A> {
@@ -143,21 +163,29 @@ impl<A: Answering> Connection<A> {
         let stream = WatchedStream::new(stream, progress.clone(), self.limits.header_bytes);
         let (answering, of_requests) = (self.answering, progress.clone());
         let service = service_fn(move |request| {
-            let exchange = exchange(Arc::clone(&answering), of_requests.clone(), from, request);
             // hyper gives the stream back only if the future can be moved.
-            Box::pin(async { Ok::<_, Infallible>(exchange.await) })
+            Box::pin(exchange(Arc::clone(&answering), of_requests.clone(), from, request))
         });
         let mut connection = builder(&self.limits).serve_connection(TokioIo::new(stream), service);
 
-        let mut shutdown = pin!(self.shutdown.cancelled());
+        let ending = self.ending;
+        let mut told_to_end = pin!(ending.told.cancelled());
         let mut draining = false;
         let mut alarm = pin!(sleep(self.limits.header_timeout));
-        // Who is told when the alarm rings. Looking at it again costs more than the whole rest of this, so it is left alone until then.
-        let mut told: Option<Waker> = None;
+        // Who is told of the end, and when the alarm rings. Looking at these again costs more than the whole rest of this, so they are left
+        // alone until then.
+        let (mut told_of_end, mut told): (Option<Waker>, Option<Waker>) = (None, None);
         let ended = poll_fn(|cx| {
-            if !draining && shutdown.as_mut().poll(cx).is_ready() {
-                draining = true;
-                Pin::new(&mut connection).graceful_shutdown();
+            if !draining {
+                if !told_of_end.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                    told_of_end = Some(cx.waker().clone());
+                    // Ready or not: it is the atomic that tells.
+                    let _told = told_to_end.as_mut().poll(cx);
+                }
+                if ending.has_begun() {
+                    draining = true;
+                    Pin::new(&mut connection).graceful_shutdown();
+                }
             }
             if let Poll::Ready(result) = connection.poll_without_shutdown(cx) {
                 return Poll::Ready(Some(result));

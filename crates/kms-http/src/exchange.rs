@@ -6,8 +6,10 @@ use axum::Router;
 use axum::body::Body;
 use bytes::{Buf, Bytes};
 use http::header::{CONNECTION, HeaderValue};
+use http::request::Parts;
 use http::{Request, Response};
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use std::convert::Infallible;
 use std::error::Error;
 use std::future::pending;
 use std::net::IpAddr;
@@ -21,15 +23,15 @@ pub trait Answering: Send + Sync + 'static {
     /// The bodies of its answers.
     type Body: HttpBody<Data: Buf + Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + Unpin + 'static;
 
-    /// Answers one request. How long it may take is up to the implementation.
-    fn answer(&self, request: Request<RequestBody>) -> impl Future<Output = Response<Self::Body>> + Send;
+    /// Answers one request, given as its head and its body. How long it may take is up to the implementation.
+    fn answer(&self, head: &Parts, body: RequestBody) -> impl Future<Output = Response<Self::Body>> + Send;
 }
 
 impl Answering for Router {
     type Body = Body;
 
-    async fn answer(&self, request: Request<RequestBody>) -> Response<Body> {
-        match self.clone().oneshot(request.map(Body::new)).await {
+    async fn answer(&self, head: &Parts, body: RequestBody) -> Response<Body> {
+        match self.clone().oneshot(Request::from_parts(head.clone(), Body::new(body))).await {
             Ok(response) => response,
             Err(never) => match never {},
         }
@@ -37,32 +39,39 @@ impl Answering for Router {
 }
 
 /// Answers one request of the connection that `progress` is about.
-pub(crate) async fn exchange<A: Answering>(
+///
+/// What comes back is put into a box for each request, so it is kept small: an `async fn` would hold a second place for each of its
+/// parameters, and each further one around it a third.
+pub(crate) fn exchange<A: Answering>(
     answering: Arc<A>,
     progress: Progress,
     from: Option<IpAddr>,
     request: Request<Incoming>,
-) -> Response<Leaving<A::Body>> {
-    let Some(framing) = progress.begin_request() else {
-        // The connection closes at any instant.
-        return pending().await;
-    };
-    if request.body().is_end_stream() && !progress.body_complete() {
-        return pending().await;
+) -> impl Future<Output = Result<Response<Leaving<A::Body>>, Infallible>> + Send {
+    let begun = progress.begin_request();
+    let (mut head, body) = request.into_parts();
+    if let Some(Framing::Ambiguous(ambiguity)) = begun {
+        head.extensions.insert(ambiguity);
     }
-    let mut request = request.map(|body| RequestBody { body, incomplete: Some(progress.clone()), from });
-    if let Framing::Ambiguous(ambiguity) = framing {
-        request.extensions_mut().insert(ambiguity);
-    }
-    let mut response = answering.answer(request).await;
-    match framing {
-        Framing::Length(_) => {}
-        Framing::Chunked | Framing::Ambiguous(_) => {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    let framing = begun.filter(|_| !body.is_end_stream() || progress.body_complete());
+    let body = RequestBody { body, incomplete: Some(progress.clone()), from };
+    // Two small blocks are had sooner than a large one.
+    let head = Box::new(head);
+    async move {
+        let Some(framing) = framing else {
+            // The connection closes at any instant.
+            return pending().await;
+        };
+        let mut response = answering.answer(&head, body).await;
+        match framing {
+            Framing::Length(_) => {}
+            Framing::Chunked | Framing::Ambiguous(_) => {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
         }
+        progress.end_request();
+        Ok(response.map(|body| Leaving { body, progress }))
     }
-    progress.end_request();
-    response.map(|body| Leaving { body, progress })
 }
 
 /// A request's body as it arrives. Its end is let through only if the connection is not making way.
@@ -141,5 +150,24 @@ impl<B: HttpBody + Unpin> HttpBody for Leaving<B> {
 impl<B> Drop for Leaving<B> {
     fn drop(&mut self) {
         self.progress.answer_handed_over();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::front_door::FrontDoor;
+
+    /// The size of what `make` gives.
+    fn size_of_result<A, B, C, D, R>(_make: impl FnOnce(A, B, C, D) -> R) -> usize {
+        size_of::<R>()
+    }
+
+    #[test]
+    fn the_state_of_a_request_is_small_enough_for_the_allocator_to_keep_its_memory_at_hand() {
+        // glibc: the largest of a thread's own lists of free blocks. What is larger is looked for in lists that are sorted and merged.
+        const KEPT_AT_HAND: usize = 1032;
+        let size = size_of_result(exchange::<FrontDoor>);
+        assert!(size <= KEPT_AT_HAND, "{size} bytes");
     }
 }

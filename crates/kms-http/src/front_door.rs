@@ -24,7 +24,7 @@ use kms_service::{Caller, Kms, RequestOrigin};
 use kms_types::ZoneName;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use tokio::time::{Instant, timeout_at};
@@ -87,45 +87,67 @@ impl FrontDoor {
         request: Request<B>,
         from: Option<IpAddr>,
     ) -> Response<AnswerBody> {
+        let (head, body) = request.into_parts();
+        self.respond_to(&head, body, from).await
+    }
+
+    fn respond_to<B: HttpBody<Data = Bytes> + Unpin>(
+        &self,
+        head: &Parts,
+        mut body: B,
+        from: Option<IpAddr>,
+    ) -> impl Future<Output = Response<AnswerBody>> {
         let id = self.request_ids.next();
-        let mut log = RequestLog::begin(id, from, request.method());
-        // The panic's own message is on standard error, from where it happened.
-        let outcome = caught(self.outcome(request, &mut log)).await.unwrap_or_else(|Panicked| Err(Problem::internal()));
-        let mut response = match outcome {
-            Ok(answer) => success(answer),
-            Err(problem) => {
-                log.audit_refusal(&self.kms, problem.status(), problem.title());
-                problem.into_response()
-            }
-        };
-        let headers = response.headers_mut();
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        headers.insert(REQUEST_ID, id.to_header());
-        log.end(response.status(), &self.metrics);
-        response
+        let mut log = RequestLog::begin(id, from, &head.method);
+        // Not an `async fn`, which would hold `body` twice.
+        async move {
+            let outcome = {
+                let answering = pin!(self.outcome(head, &mut body, &mut log));
+                // The panic's own message is on standard error, from where it happened.
+                caught(answering).await.unwrap_or_else(|Panicked| Err(Problem::internal()))
+            };
+            let mut response = match outcome {
+                Ok(answer) => success(answer),
+                Err(problem) => {
+                    log.audit_refusal(&self.kms, problem.status(), problem.title());
+                    problem.into_response()
+                }
+            };
+            let headers = response.headers_mut();
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            headers.insert(REQUEST_ID, id.to_header());
+            log.end(response.status(), &self.metrics);
+            response
+        }
     }
 
     async fn outcome<B: HttpBody<Data = Bytes> + Unpin>(
         &self,
-        request: Request<B>,
+        head: &Parts,
+        body: &mut B,
         log: &mut RequestLog,
     ) -> Result<Answer, Problem> {
+        check_target(head)?;
         let deadline = log.begun() + self.limits.request_timeout;
-        let (head, body) = request.into_parts();
-        match head.extensions.get::<Ambiguity>() {
-            None => {}
-            Some(Ambiguity::Length) => return Err(Problem::ambiguous_framing()),
-            Some(Ambiguity::Target) => return Err(Problem::not_a_path()),
-        }
-        if !is_path(&head.uri) {
-            return Err(Problem::not_a_path());
-        }
-        if head.headers.get_all(HOST).iter().nth(1).is_some() {
-            return Err(Problem::host());
-        }
         let body = self.body(body, deadline).await?;
+        match self.at_once(head, body.expose(), deadline, log)? {
+            AtOnce::Answered(answer) => self.settled(answer).await,
+            // What a change waits with is large. In a box of its own it does not make every request's state as large.
+            AtOnce::Waits { caller, operations } => {
+                Box::pin(operations.perform(caller, &self.zones, body.expose())).await
+            }
+        }
+    }
 
-        let caller = self.caller(&head, body.expose(), log.origin()).map_err(|refusal| {
+    /// What is done with a request once its body is there, as far as it waits for nothing.
+    fn at_once<'a>(
+        &'a self,
+        head: &Parts,
+        body: &[u8],
+        deadline: Instant,
+        log: &'a mut RequestLog,
+    ) -> Result<AtOnce<'a>, Problem> {
+        let caller = self.caller(head, body, log.origin()).map_err(|refusal| {
             log.refused(refusal);
             // What was asked for is told, not done.
             log.routed(Route::find(&head.method, head.uri.path()));
@@ -146,12 +168,11 @@ impl FrontDoor {
         }
         let operations = Operations { kms: &self.kms, limits: &self.limits, deadline, route };
         let Some(caller) = log.caller() else {
-            return operations.list_zones(&self.zones, body.expose());
+            return operations.list_zones(&self.zones, body).map(AtOnce::Answered);
         };
-        match operations.perform_at_once(caller, body.expose()) {
-            Some(outcome) => self.settled(outcome?).await,
-            // What a change waits with is large. In a box of its own it does not make every request's state as large.
-            None => Box::pin(operations.perform(caller, &self.zones, body.expose())).await,
+        match operations.perform_at_once(caller, body) {
+            Some(outcome) => outcome.map(AtOnce::Answered),
+            None => Ok(AtOnce::Waits { caller, operations }),
         }
     }
 
@@ -164,13 +185,18 @@ impl FrontDoor {
         Ok(answer)
     }
 
-    async fn body<B: HttpBody<Data = Bytes> + Unpin>(&self, body: B, deadline: Instant) -> Result<WholeBody, Problem> {
+    async fn body<B: HttpBody<Data = Bytes> + Unpin>(
+        &self,
+        body: &mut B,
+        deadline: Instant,
+    ) -> Result<WholeBody, Problem> {
         let limit = self.limits.body_limit();
         let mut reading = pin!(body::read(body, limit));
         // A timer costs more than reading what is there already.
         let read = match std::future::poll_fn(|cx| Poll::Ready(reading.as_mut().poll(cx))).await {
             Poll::Ready(read) => read,
-            Poll::Pending => timeout_at(deadline, reading).await.map_err(|_| Problem::too_slow())?,
+            // In a box of its own, as below.
+            Poll::Pending => Box::pin(timeout_at(deadline, reading)).await.map_err(|_| Problem::too_slow())?,
         };
         read.map_err(|cause| Problem::unreadable(cause, limit))
     }
@@ -195,9 +221,9 @@ impl FrontDoor {
 impl Answering for FrontDoor {
     type Body = AnswerBody;
 
-    async fn answer(&self, request: Request<RequestBody>) -> Response<AnswerBody> {
-        let from = request.body().from();
-        self.respond(request, from).await
+    fn answer(&self, head: &Parts, body: RequestBody) -> impl Future<Output = Response<AnswerBody>> + Send {
+        let from = body.from();
+        self.respond_to(head, body, from)
     }
 }
 
@@ -212,17 +238,42 @@ fn success(answer: Answer) -> Response<AnswerBody> {
     response
 }
 
+/// How far a request comes without waiting.
+enum AtOnce<'a> {
+    Answered(Answer),
+    /// It changes or lists something, for a caller whose signature was verified.
+    Waits {
+        caller: &'a Caller,
+        operations: Operations<'a>,
+    },
+}
+
 struct Panicked;
 
 /// A defect in answering one request must not take the others of its connection with it. Nothing here holds a lock, and
 /// changes run in tasks of their own.
-async fn caught<T>(answering: impl Future<Output = T>) -> Result<T, Panicked> {
-    let mut answering = pin!(answering);
+async fn caught<T>(mut answering: Pin<&mut impl Future<Output = T>>) -> Result<T, Panicked> {
     std::future::poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| answering.as_mut().poll(cx))) {
         Ok(poll) => poll.map(Ok),
         Err(_) => Poll::Ready(Err(Panicked)),
     })
     .await
+}
+
+/// What is refused before the body is read: a request that others could read differently.
+fn check_target(head: &Parts) -> Result<(), Problem> {
+    match head.extensions.get::<Ambiguity>() {
+        None => {}
+        Some(Ambiguity::Length) => return Err(Problem::ambiguous_framing()),
+        Some(Ambiguity::Target) => return Err(Problem::not_a_path()),
+    }
+    if !is_path(&head.uri) {
+        return Err(Problem::not_a_path());
+    }
+    if head.headers.get_all(HOST).iter().nth(1).is_some() {
+        return Err(Problem::host());
+    }
+    Ok(())
 }
 
 fn is_path(target: &Uri) -> bool {
@@ -283,8 +334,8 @@ mod tests {
             tokio::task::yield_now().await;
             panic!("on purpose");
         };
-        assert!(caught(async { 7 }).await.is_ok_and(|value| value == 7));
-        assert!(matches!(caught(panics_later).await, Err(Panicked)));
+        assert!(caught(pin!(async { 7 })).await.is_ok_and(|value| value == 7));
+        assert!(matches!(caught(pin!(panics_later)).await, Err(Panicked)));
     }
 
     #[test]

@@ -79,7 +79,9 @@ impl RequestLog {
     /// second, and the figures have them.
     pub(crate) fn end(self, status: StatusCode, metrics: &RequestMetrics) {
         let took = self.begun.elapsed();
-        let operation = self.route.map_or(Operation::None, Route::operation);
+        // What nobody signed is counted under no operation: anyone can ask for any.
+        let counted = self.route.filter(|_| self.refusal.is_none());
+        let operation = counted.map_or(Operation::None, Route::operation);
         metrics.count(operation, status, took);
         macro_rules! tell {
             ($level:ident) => {
