@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::audit::{Actor, NotRecorded};
 use crate::epochs::{Epochs, NoKeyringVault};
 use crate::kms::Kms;
 use crate::records::Records;
@@ -72,6 +73,24 @@ pub enum BackupError {
     /// Nobody takes the parts any more.
     #[error("the backup was given up by its receiver")]
     Abandoned,
+    /// The backup did not begin, because it could not be recorded.
+    #[error(transparent)]
+    NotRecorded(#[from] NotRecorded),
+}
+
+impl BackupError {
+    /// The reason as the audit log has it.
+    const fn in_few_words(&self) -> &'static str {
+        match self {
+            Self::Store(_) => "store",
+            Self::Damaged { .. } => "damaged-record",
+            Self::NeverStill => "never-still",
+            Self::Lagged(_) => "lagged",
+            Self::Write(_) => "not-written",
+            Self::Abandoned => "abandoned",
+            Self::NotRecorded(_) => "not-recorded",
+        }
+    }
 }
 
 /// A zone that no process serves, to be backed up from its store.
@@ -89,7 +108,7 @@ pub struct StoppedZone<'a> {
 impl Kms {
     /// Hands a backup of this zone to `out`, encrypted to `lock`. Every change that was answered before the call is in it.
     /// Changes and crypto calls go on meanwhile; a key deleted for good before the backup ends is in it as deleted, although
-    /// its material may stand in an earlier part of the file.
+    /// its material may stand in an earlier part of the file. The audit log tells that it began, and how it ended.
     ///
     /// # Errors
     ///
@@ -97,7 +116,14 @@ impl Kms {
     pub async fn backup(&self, lock: Lock, out: mpsc::Sender<BackupPart>) -> Result<BackupSummary, BackupError> {
         let zone = self.zone();
         let (store, now) = (zone.store.as_ref(), zone.clock.now());
-        let summary = write(&zone.name, store, &zone.records, now, lock, out).await?;
+        // Every key of the zone is about to leave it: not without an entry.
+        zone.record_act("begin-backup", Actor::Operator, None).await?;
+        let written = write(&zone.name, store, &zone.records, now, lock, out).await;
+        match &written {
+            Ok(summary) => zone.record_done("backup", Actor::Operator, summary.records).await,
+            Err(cause) => zone.record_failed("backup", Actor::Operator, cause.in_few_words()).await,
+        }
+        let summary = written?;
         tracing::info!(
             event = "backup",
             zone = %zone.name,

@@ -12,6 +12,7 @@ mod client;
 mod commands;
 mod root_key;
 mod routes;
+mod shred;
 mod socket;
 mod target;
 mod zones;

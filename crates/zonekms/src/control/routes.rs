@@ -9,6 +9,7 @@ use axum::routing::{get, post};
 use super::answer::Refused;
 use super::backup;
 use super::root_key;
+use super::shred;
 use super::zones::{self, Control};
 
 /// The largest request, in bytes: commands are small, whatever their answers are.
@@ -21,6 +22,7 @@ pub(super) fn router(control: Arc<Control>) -> Router {
         .route("/zones/{zone}/root-key", get(root_key::status))
         .route("/zones/{zone}/root-key/rotate", post(root_key::rotate))
         .route("/zones/{zone}/backup", post(backup::take))
+        .route("/zones/{zone}/shred", get(shred::status).post(shred::now))
         .fallback(async || Refused::unknown("this server does not know the command: is it of another version?"))
         .layer(DefaultBodyLimit::max(REQUEST_LIMIT))
         .with_state(control)
