@@ -117,7 +117,7 @@ impl Kms {
         let zone = self.zone();
         let (store, now) = (zone.store.as_ref(), zone.clock.now());
         // Every key of the zone is about to leave it: not without an entry.
-        zone.record_act("begin-backup", Actor::Operator, None).await?;
+        zone.begin_act("begin-backup", Actor::Operator).await?;
         let written = write(&zone.name, store, &zone.records, now, lock, out).await;
         match &written {
             Ok(summary) => zone.record_done("backup", Actor::Operator, summary.records).await,

@@ -159,7 +159,14 @@ impl Zone {
         self.record_act_as(operation, actor, Outcome::Done, count).await
     }
 
-    /// The same of an act that cannot be taken back any more: if the log cannot be written now, it will have it when it can.
+    /// Tells the log that a long act begins; one that could not be recorded does not.
+    pub(crate) async fn begin_act(&self, operation: &'static str, actor: Actor<'_>) -> Result<(), NotRecorded> {
+        // Without this, a log that is broken would keep the entry of something that never began, to write it later.
+        self.audit.takes_changes()?;
+        self.record_act(operation, actor, None).await
+    }
+
+    /// Tells the log of an act that cannot be taken back any more: if the log cannot be written now, it will have it when it can.
     pub(crate) async fn record_done(&self, operation: &'static str, actor: Actor<'_>, count: u64) {
         self.record_outcome(operation, actor, Outcome::Done, Some(count)).await;
     }

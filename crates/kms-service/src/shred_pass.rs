@@ -49,9 +49,7 @@ impl Zone {
     /// Makes one pass for `actor`, after the one under way, if any.
     pub(crate) async fn shred(self: &Arc<Self>, actor: Actor<'_>) -> Result<ShredReport, ShredError> {
         let _pass = self.shredder.pass.lock().await;
-        // What cannot be recorded does not begin, as with every change.
-        self.audit.takes_changes()?;
-        self.record_act("begin-shred", actor, None).await?;
+        self.begin_act("begin-shred", actor).await?;
         self.shredder.began();
         let outcome = self.shred_in_turn().await;
         match &outcome {

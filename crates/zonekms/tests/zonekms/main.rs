@@ -1,6 +1,7 @@
 //! The program and its configuration, from outside.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod acts;
 mod api;
 mod audit;
 mod backup;

@@ -11,7 +11,7 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 use serde_json::json;
 
 use crate::api;
-use crate::program::{PATIENCE, Server, address, http, run};
+use crate::program::{PATIENCE, Server, address, http, run, text};
 
 const SECRET: &str = "apiSecret_0123456789abcdefghijklmnop";
 
@@ -74,6 +74,18 @@ fn an_audit_log_that_cannot_be_written_is_told_until_it_can() {
     assert!(reason.contains("zone ch-gva-2: ") && reason.contains("audit log"), "{reason}");
     assert_eq!(gauge(operations, "zonekms_takes_changes{zone=\"ch-gva-2\"}"), 0);
     assert_eq!(zone.call("POST", "/kms-key", "{\"name\":\"second\"}").0, 503);
+    // What would go unrecorded does not begin.
+    let (config, to) = (scratch.path().join("zonekms.toml"), scratch.path().join("backup.age"));
+    let (config, to) = (config.to_str().unwrap(), to.to_str().unwrap());
+    let passphrase = scratch.path().join("passphrase");
+    fs::write(&passphrase, "correct horse battery staple").unwrap();
+    fs::set_permissions(&passphrase, fs::Permissions::from_mode(0o600)).unwrap();
+    let backup = ["backup", "--to", to, "--passphrase-file", passphrase.to_str().unwrap()];
+    for command in [&["root-key", "rotate"][..], &["shred", "--now"], &backup] {
+        let refused = run(&[command, &["--config", config]].concat());
+        assert_eq!(text(&refused.stderr).trim(), "zonekms: the audit log cannot be written", "{command:?}");
+        assert_eq!(refused.status.code(), Some(1));
+    }
 
     limit(None);
     wait_until("written again", || ready().0 == 200 && gauge(operations, BROKEN) == 0);
