@@ -19,5 +19,6 @@ mod root_keys;
 mod serve;
 mod serve_zones;
 mod shred;
+mod unit;
 mod zone_identity;
 mod zones;
