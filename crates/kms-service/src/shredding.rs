@@ -170,13 +170,7 @@ impl Kms {
     pub fn shred_status(&self) -> ShredStatus {
         let (after, epochs) = (self.zone().shredder.after, self.zone().records.epochs().count());
         let state = self.zone().shredder.state();
-        ShredStatus {
-            after,
-            epochs,
-            waiting: state.waiting,
-            under_way: state.under_way,
-            last: state.last.clone(),
-        }
+        ShredStatus { after, epochs, waiting: state.waiting, under_way: state.under_way, last: state.last.clone() }
     }
 
     /// Has the vault store the keyring as it is: to be called when the vault wraps it under another root key from now on.

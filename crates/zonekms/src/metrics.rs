@@ -48,7 +48,12 @@ pub(crate) fn exposition(zones: &[ServedZone]) -> String {
     let mut text = String::new();
     gauge(&mut text, "zonekms_takes_changes", "Whether the zone takes changes: 1 if it does.", takes_changes);
     gauge(&mut text, "zonekms_audit_broken", "Whether the audit log cannot be written: 1 if it cannot.", broken);
-    gauge(&mut text, "zonekms_locked_memory_bytes", "Memory for keys that is kept out of swap.", of_process(locked_bytes));
+    gauge(
+        &mut text,
+        "zonekms_locked_memory_bytes",
+        "Memory for keys that is kept out of swap.",
+        of_process(locked_bytes),
+    );
     gauge(
         &mut text,
         "zonekms_unlocked_secret_bytes",

@@ -10,9 +10,7 @@ use kms_audit::{AuditSettings, FileAuditLog, LogKeys};
 use kms_crypto::{Entropy, Keyring, OsEntropy};
 use kms_http::{FrontDoor, Handshake, OperationFaults, RequestMetrics, ZoneEntry};
 use kms_link::{FrameFaults, LinkConfig};
-use kms_service::{
-    KeyringVault, Kms, KmsConfig, OrganisationConfig, Parts, ReplicationConfig, Running, ServiceClock,
-};
+use kms_service::{KeyringVault, Kms, KmsConfig, OrganisationConfig, Parts, ReplicationConfig, Running, ServiceClock};
 use kms_storage::{ManifestKey, SledPaths, SledStore};
 use kms_types::ZoneName;
 use tokio::net::TcpListener;

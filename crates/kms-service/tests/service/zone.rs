@@ -3,8 +3,8 @@
 use kms_crypto::{EncryptionContext, MacKey, SecretBytes};
 use kms_lifecycle::{Command, Key, Reach};
 use kms_service::{
-    AuditLog, Caller, CreateKey, CredentialConfig, Kms, KmsConfig, KmsError, NoAuditLog, OrganisationConfig, Parts, Running, SHRED_AFTER,
-    ServiceClock, StartError,
+    AuditLog, Caller, CreateKey, CredentialConfig, Kms, KmsConfig, KmsError, NoAuditLog, OrganisationConfig, Parts,
+    Running, SHRED_AFTER, ServiceClock, StartError,
 };
 use kms_storage::{MemoryStore, Store};
 use kms_testkit::{FakeTime, FaultyStore, SeededEntropy, TestVault};

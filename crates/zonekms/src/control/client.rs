@@ -78,7 +78,7 @@ impl Client {
         let body = body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
         let request = Request::builder().method(method).uri(path).header(header::HOST, "zonekms").body(body);
         let request = request.map_err(|error| ClientFault::Refused(error.to_string()))?;
-        // After one answer the connection may not be ready for the next command at once.
+        // After one answer the connection takes a moment until it takes the next request, and refuses it before.
         self.sender.ready().await.map_err(|_| ClientFault::CutOff)?;
         let answer = self.sender.send_request(request).await.map_err(|_| ClientFault::CutOff)?;
         if answer.status() == StatusCode::OK {

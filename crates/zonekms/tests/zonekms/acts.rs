@@ -57,7 +57,10 @@ impl Machine {
         let shown = |entry: Value| {
             let [operation, result, by] = ["operation", "result", "by"].map(|name| entry[name].as_str().unwrap());
             let more = [&entry["reason"], &entry["count"]].into_iter().find(|value| !value.is_null());
-            more.map_or_else(|| format!("{operation} {result} {by}"), |more| format!("{operation} {result} {by} {more}"))
+            more.map_or_else(
+                || format!("{operation} {result} {by}"),
+                |more| format!("{operation} {result} {by} {more}"),
+            )
         };
         entries.map(shown).collect()
     }
