@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::audit::{Actor, NotRecorded};
+use crate::audit::Actor;
 use crate::epochs::{Epochs, NoKeyringVault};
 use crate::kms::Kms;
 use crate::records::Records;
@@ -73,9 +73,6 @@ pub enum BackupError {
     /// Nobody takes the parts any more.
     #[error("the backup was given up by its receiver")]
     Abandoned,
-    /// The backup did not begin, because it could not be recorded.
-    #[error(transparent)]
-    NotRecorded(#[from] NotRecorded),
 }
 
 impl BackupError {
@@ -88,7 +85,6 @@ impl BackupError {
             Self::Lagged(_) => "lagged",
             Self::Write(_) => "not-written",
             Self::Abandoned => "abandoned",
-            Self::NotRecorded(_) => "not-recorded",
         }
     }
 }
@@ -116,8 +112,9 @@ impl Kms {
     pub async fn backup(&self, lock: Lock, out: mpsc::Sender<BackupPart>) -> Result<BackupSummary, BackupError> {
         let zone = self.zone();
         let (store, now) = (zone.store.as_ref(), zone.clock.now());
-        // Every key of the zone is about to leave it: not without an entry.
-        zone.begin_act("begin-backup", Actor::Operator).await?;
+        // Also while the log cannot be written, and then has this when it can: of a disk that fails, a backup may be all that
+        // will be left.
+        zone.record_begun("begin-backup", Actor::Operator).await;
         let written = write(&zone.name, store, &zone.records, now, lock, out).await;
         match &written {
             Ok(summary) => zone.record_done("backup", Actor::Operator, summary.records).await,

@@ -166,12 +166,17 @@ impl Zone {
         self.record_act(operation, actor, None).await
     }
 
-    /// Tells the log of an act that cannot be taken back any more: if the log cannot be written now, it will have it when it can.
+    /// Tells the log of an act that begins all the same if the log cannot be written now; it will have it when it can.
+    pub(crate) async fn record_begun(&self, operation: &'static str, actor: Actor<'_>) {
+        self.record_outcome(operation, actor, Outcome::Done, None).await;
+    }
+
+    /// Tells the log of an act that cannot be taken back any more, in the same way.
     pub(crate) async fn record_done(&self, operation: &'static str, actor: Actor<'_>, count: u64) {
         self.record_outcome(operation, actor, Outcome::Done, Some(count)).await;
     }
 
-    /// The same of an act that was tried and failed, for that reason.
+    /// Tells the log of an act that was tried and failed, for that reason, in the same way.
     pub(crate) async fn record_failed(&self, operation: &'static str, actor: Actor<'_>, reason: &str) {
         self.record_outcome(operation, actor, Outcome::Refused { status: None, reason }, None).await;
     }

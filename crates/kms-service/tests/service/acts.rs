@@ -1,10 +1,10 @@
-//! What the audit log is told of acts that are about no single key, and that none begins which could not be recorded.
+//! What the audit log is told of acts that are about no single key, and what waits for it.
 
 use crate::backups::{back_up, new_pair};
 use crate::zone::{DAY, World, Zone};
 use async_trait::async_trait;
 use kms_lifecycle::Command;
-use kms_service::{Accounted, Actor, AuditEntry, AuditLog, BackupError, NotRecorded, Outcome, ShredError};
+use kms_service::{Accounted, Actor, AuditEntry, AuditLog, NotRecorded, Outcome, ShredError};
 use kms_testkit::VaultFault;
 use kms_types::{DeletionDelay, KeyId};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -138,7 +138,7 @@ async fn a_backup_is_told_with_how_it_ended() {
 }
 
 #[tokio::test]
-async fn what_could_not_be_recorded_does_not_begin() {
+async fn no_pass_begins_that_could_not_be_recorded() {
     let mut world = World::new();
     let (told, zone, doomed) = a_zone(&mut world).await;
     delete_for_good(&world, &zone, doomed).await;
@@ -148,11 +148,7 @@ async fn what_could_not_be_recorded_does_not_begin() {
     assert_eq!(zone.kms.shred_now().await, Err(ShredError::NotRecorded(NotRecorded::Broken)));
     assert_eq!((epochs(), world.store.commits()), (2, commits));
     assert!(zone.kms.shred_status().waiting.is_some());
-    let pair = new_pair();
-    assert!(matches!(back_up(&zone.kms, &pair).await, Err(BackupError::NotRecorded(_))));
-    let (parts, mut taken) = mpsc::channel(1);
-    assert!(zone.kms.backup(pair.lock(), parts).await.is_err());
-    assert!(taken.recv().await.is_none(), "nothing of the zone was handed out");
+    back_up(&zone.kms, &new_pair()).await.expect("a backup may be all that will be left of a disk that fails");
 
     told.broken.store(false, Ordering::SeqCst);
     zone.kms.shred_now().await.unwrap();

@@ -74,15 +74,16 @@ fn an_audit_log_that_cannot_be_written_is_told_until_it_can() {
     assert!(reason.contains("zone ch-gva-2: ") && reason.contains("audit log"), "{reason}");
     assert_eq!(gauge(operations, "zonekms_takes_changes{zone=\"ch-gva-2\"}"), 0);
     assert_eq!(zone.call("POST", "/kms-key", "{\"name\":\"second\"}").0, 503);
-    // What would go unrecorded does not begin.
+    // What would go unrecorded does not begin; but a backup may be all that will be left of a disk that fails.
     let (config, to) = (scratch.path().join("zonekms.toml"), scratch.path().join("backup.age"));
     let (config, to) = (config.to_str().unwrap(), to.to_str().unwrap());
     let passphrase = scratch.path().join("passphrase");
     fs::write(&passphrase, "correct horse battery staple").unwrap();
     fs::set_permissions(&passphrase, fs::Permissions::from_mode(0o600)).unwrap();
     let backup = ["backup", "--to", to, "--passphrase-file", passphrase.to_str().unwrap()];
-    for command in [&["root-key", "rotate"][..], &["shred", "--now"], &backup] {
-        let refused = run(&[command, &["--config", config]].concat());
+    assert!(run(&[&backup[..], &["--config", config]].concat()).status.success());
+    for command in [["root-key", "rotate"], ["shred", "--now"]] {
+        let refused = run(&[&command[..], &["--config", config]].concat());
         assert_eq!(text(&refused.stderr).trim(), "zonekms: the audit log cannot be written", "{command:?}");
         assert_eq!(refused.status.code(), Some(1));
     }
@@ -92,6 +93,12 @@ fn an_audit_log_that_cannot_be_written_is_told_until_it_can() {
     zone.create_multi_zone("second");
     server.signal(Signal::TERM);
     assert_eq!(server.end().0.code(), Some(0));
+    let log = scratch.path().join("state/audit");
+    let told = run(&["audit", "tail", log.to_str().unwrap(), "--all"]);
+    for operation in ["begin-backup", "backup"] {
+        let entry = format!("\"operation\":\"{operation}\",\"result\":\"ok\"");
+        assert!(text(&told.stdout).contains(&entry), "the log has it once it can be written: {told:?}");
+    }
 }
 
 #[test]
