@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::audit::Actor;
 use crate::epochs::{Epochs, NoKeyringVault};
 use crate::kms::Kms;
 use crate::records::Records;
@@ -74,6 +75,20 @@ pub enum BackupError {
     Abandoned,
 }
 
+impl BackupError {
+    /// The reason as the audit log has it.
+    const fn in_few_words(&self) -> &'static str {
+        match self {
+            Self::Store(_) => "store",
+            Self::Damaged { .. } => "damaged-record",
+            Self::NeverStill => "never-still",
+            Self::Lagged(_) => "lagged",
+            Self::Write(_) => "not-written",
+            Self::Abandoned => "abandoned",
+        }
+    }
+}
+
 /// A zone that no process serves, to be backed up from its store.
 pub struct StoppedZone<'a> {
     /// Its name.
@@ -89,7 +104,7 @@ pub struct StoppedZone<'a> {
 impl Kms {
     /// Hands a backup of this zone to `out`, encrypted to `lock`. Every change that was answered before the call is in it.
     /// Changes and crypto calls go on meanwhile; a key deleted for good before the backup ends is in it as deleted, although
-    /// its material may stand in an earlier part of the file.
+    /// its material may stand in an earlier part of the file. The audit log tells that it began, and how it ended.
     ///
     /// # Errors
     ///
@@ -97,7 +112,15 @@ impl Kms {
     pub async fn backup(&self, lock: Lock, out: mpsc::Sender<BackupPart>) -> Result<BackupSummary, BackupError> {
         let zone = self.zone();
         let (store, now) = (zone.store.as_ref(), zone.clock.now());
-        let summary = write(&zone.name, store, &zone.records, now, lock, out).await?;
+        // Also while the log cannot be written, and then has this when it can: of a disk that fails, a backup may be all that
+        // will be left.
+        zone.record_begun("begin-backup", Actor::Operator).await;
+        let written = write(&zone.name, store, &zone.records, now, lock, out).await;
+        match &written {
+            Ok(summary) => zone.record_done("backup", Actor::Operator, summary.records).await,
+            Err(cause) => zone.record_failed("backup", Actor::Operator, cause.in_few_words()).await,
+        }
+        let summary = written?;
         tracing::info!(
             event = "backup",
             zone = %zone.name,

@@ -55,6 +55,15 @@ pub(crate) struct Epochs {
     replacing: Mutex<()>,
 }
 
+/// What became of the wish for a later epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Succession {
+    /// A new epoch has begun.
+    Begun,
+    /// A later one was in use already.
+    NotNeeded,
+}
+
 /// The right to seal records under the epoch of this moment, and to commit them.
 pub(crate) struct Sealing {
     keyring: Arc<Keyring>,
@@ -115,11 +124,11 @@ impl Epochs {
     }
 
     /// Returns once new records are sealed under a later epoch than `epoch`, and nothing more will be written under it.
-    pub(crate) async fn succeed(&self, epoch: EpochId) -> Result<(), KeyringNotStored> {
+    pub(crate) async fn succeed(&self, epoch: EpochId) -> Result<Succession, KeyringNotStored> {
         let _replacing = self.replacing.lock().await;
         let keyring = self.keyring.load_full();
         if keyring.current_epoch() > epoch {
-            return Ok(());
+            return Ok(Succession::NotNeeded);
         }
         let next = keyring.with_new_epoch(self.entropy.as_ref());
         let next = Arc::new(next.map_err(|cause| KeyringNotStored::new(cause.to_string()))?);
@@ -127,7 +136,7 @@ impl Epochs {
         kms_crashpoint::passed("epoch:kept");
         let _all_answered = self.gate.write().await;
         self.keyring.store(next);
-        Ok(())
+        Ok(Succession::Begun)
     }
 
     /// Gives up every epoch before `first`, under which nothing is sealed any more. Answers how many there were.

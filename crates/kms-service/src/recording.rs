@@ -61,6 +61,20 @@ impl Kms {
         self.zone().record_act(operation, actor, count).await
     }
 
+    /// Tells the audit log of such an act that was tried and failed; `reason` is a few words. Answers once the entry is durable.
+    ///
+    /// # Errors
+    ///
+    /// [`NotRecorded::Broken`]; the log writes it when it can.
+    pub async fn record_failed_act(
+        &self,
+        operation: &'static str,
+        actor: Actor<'_>,
+        reason: &str,
+    ) -> Result<(), NotRecorded> {
+        self.zone().record_act_as(operation, actor, Outcome::Refused { status: None, reason }, None).await
+    }
+
     /// Tells the log that a key was used. To be called before the result is given.
     pub(crate) fn used(
         &self,
@@ -142,9 +156,53 @@ impl Zone {
         actor: Actor<'_>,
         count: Option<u64>,
     ) -> Result<(), NotRecorded> {
+        self.record_act_as(operation, actor, Outcome::Done, count).await
+    }
+
+    /// Tells the log that a long act begins; one that could not be recorded does not.
+    pub(crate) async fn begin_act(&self, operation: &'static str, actor: Actor<'_>) -> Result<(), NotRecorded> {
+        // Without this, a log that is broken would keep the entry of something that never began, to write it later.
+        self.audit.takes_changes()?;
+        self.record_act(operation, actor, None).await
+    }
+
+    /// Tells the log of an act that begins all the same if the log cannot be written now; it will have it when it can.
+    pub(crate) async fn record_begun(&self, operation: &'static str, actor: Actor<'_>) {
+        self.record_outcome(operation, actor, Outcome::Done, None).await;
+    }
+
+    /// Tells the log of an act that cannot be taken back any more, in the same way.
+    pub(crate) async fn record_done(&self, operation: &'static str, actor: Actor<'_>, count: u64) {
+        self.record_outcome(operation, actor, Outcome::Done, Some(count)).await;
+    }
+
+    /// Tells the log of an act that was tried and failed, for that reason, in the same way.
+    pub(crate) async fn record_failed(&self, operation: &'static str, actor: Actor<'_>, reason: &str) {
+        self.record_outcome(operation, actor, Outcome::Refused { status: None, reason }, None).await;
+    }
+
+    async fn record_outcome(
+        &self,
+        operation: &'static str,
+        actor: Actor<'_>,
+        outcome: Outcome<'_>,
+        count: Option<u64>,
+    ) {
+        if self.record_act_as(operation, actor, outcome, count).await.is_err() {
+            tracing::error!(zone = %self.name, operation, "the audit log could not be written; it will have this when it can");
+        }
+    }
+
+    async fn record_act_as(
+        &self,
+        operation: &'static str,
+        actor: Actor<'_>,
+        outcome: Outcome<'_>,
+        count: Option<u64>,
+    ) -> Result<(), NotRecorded> {
         let now = self.clock.now();
         let settled = Some(self.accounts.settled(now));
-        let entry = AuditEntry { settled, count, ..AuditEntry::new(now, operation, actor, Outcome::Done) };
+        let entry = AuditEntry { settled, count, ..AuditEntry::new(now, operation, actor, outcome) };
         self.audit.record_change(&entry).await
     }
 
@@ -167,6 +225,9 @@ impl Zone {
             if latest > stored {
                 self.record_act("store-set-back", Actor::Server, Some(latest.get() - stored.get())).await?;
             }
+        } else if stored.get() > 0 {
+            // A restored zone, or a log that begins anew elsewhere.
+            self.record_act("earlier-commits", Actor::Server, Some(stored.get())).await?;
         }
         self.record_act("start", Actor::Server, None).await
     }

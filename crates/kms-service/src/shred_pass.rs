@@ -12,10 +12,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
 
+use crate::audit::Actor;
 use crate::directory::{KeyCell, Sight};
 use crate::error::KmsError;
 use crate::kms::Zone;
-use crate::shredding::{Due, ShredError, ShredProgress, ShredReport};
+use crate::shredding::{Due, ShredError, ShredProgress, ShredReport, as_count};
 
 /// Records read at a time.
 const PAGE: usize = 128;
@@ -45,11 +46,21 @@ enum Resealed {
 }
 
 impl Zone {
-    /// Makes one pass, after the one under way, if any.
-    pub(crate) async fn shred(self: &Arc<Self>) -> Result<ShredReport, ShredError> {
+    /// Makes one pass for `actor`, after the one under way, if any.
+    pub(crate) async fn shred(self: &Arc<Self>, actor: Actor<'_>) -> Result<ShredReport, ShredError> {
         let _pass = self.shredder.pass.lock().await;
+        self.begin_act("begin-shred", actor).await?;
         self.shredder.began();
         let outcome = self.shred_in_turn().await;
+        match &outcome {
+            Ok(report) => {
+                if report.unreadable > 0 {
+                    self.record_done("shred-unreadable", Actor::Server, report.unreadable).await;
+                }
+                self.record_done("shred", actor, report.resealed).await;
+            }
+            Err(cause) => self.record_failed("shred", actor, cause.in_few_words()).await,
+        }
         let due = if self.records.epochs().count() > 1 { Due::APass } else { Due::Nothing };
         self.shredder.ended(&outcome, due);
         match &outcome {
@@ -64,7 +75,7 @@ impl Zone {
     async fn shred_in_turn(self: &Arc<Self>) -> Result<ShredReport, ShredError> {
         let epochs = self.records.epochs();
         if epochs.count() == 1 {
-            epochs.succeed(epochs.current()).await?;
+            self.succeed_epoch(epochs.current()).await?;
         }
         let first = epochs.current();
         let mut progress = ShredProgress::default();
@@ -80,6 +91,7 @@ impl Zone {
                 }
                 kms_crashpoint::passed("shred:all-resealed");
                 let retired = epochs.retire_before(first).await?;
+                self.record_done("retire-epochs", Actor::Server, as_count(retired)).await;
                 let ShredProgress { resealed, unreadable, .. } = progress;
                 return Ok(ShredReport { at: self.clock.now(), resealed, unreadable, retired });
             }

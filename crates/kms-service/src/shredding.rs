@@ -7,15 +7,16 @@
 //! What is to be done is told by the keyring alone. Before a deletion becomes final, the keyring has an epoch later than the
 //! one that the key's record is sealed under; so as long as it has several, a pass is due, whenever the process was killed.
 
-use kms_crypto::{EntropyError, Keyring};
+use kms_crypto::{EntropyError, EpochId, Keyring};
 use kms_storage::{Body, RecordKey, StoreError};
 use kms_types::Timestamp;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 
+use crate::audit::{Actor, NotRecorded};
 use crate::create::unreadable;
-use crate::epochs::KeyringNotStored;
+use crate::epochs::{KeyringNotStored, Succession};
 use crate::error::KmsError;
 use crate::kms::{Kms, Zone};
 
@@ -41,6 +42,10 @@ pub struct ShredReport {
 /// How things stand with final deletions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShredStatus {
+    /// How long after the first final deletion a pass begins.
+    pub after: Duration,
+    /// Epochs of the keyring; with several, a pass is due.
+    pub epochs: usize,
     /// Final deletions that wait for a pass.
     pub waiting: Option<ShredWaiting>,
     /// The pass under way.
@@ -93,6 +98,24 @@ pub enum ShredError {
     /// The operating system gave no random bytes.
     #[error("the operating system gave no random bytes")]
     NoEntropy,
+    /// The pass did not begin, because it could not be recorded.
+    #[error(transparent)]
+    NotRecorded(#[from] NotRecorded),
+}
+
+impl ShredError {
+    /// The reason as the audit log has it.
+    pub(crate) const fn in_few_words(&self) -> &'static str {
+        match self {
+            Self::Stopping => "stopping",
+            Self::Store(_) => "store",
+            Self::Keyring(_) => "keyring-not-stored",
+            Self::Unsettled => "unsettled-keys",
+            Self::NotAllResealed { .. } => "not-all-resealed",
+            Self::NoEntropy => "no-entropy",
+            Self::NotRecorded(_) => "not-recorded",
+        }
+    }
 }
 
 impl From<StoreError> for ShredError {
@@ -135,7 +158,7 @@ impl Kms {
         if zone.stopping.is_cancelled() {
             return Err(ShredError::Stopping);
         }
-        let pass = self.zone().tasks.spawn(async move { zone.shred().await });
+        let pass = self.zone().tasks.spawn(async move { zone.shred(Actor::Operator).await });
         pass.await.unwrap_or_else(|fault| {
             tracing::error!(%fault, "a shredding pass ended in a panic");
             Err(ShredError::Store("the pass ended in a panic".into()))
@@ -145,8 +168,9 @@ impl Kms {
     /// What waits to be shredded, the pass under way, and the last one.
     #[must_use]
     pub fn shred_status(&self) -> ShredStatus {
+        let (after, epochs) = (self.zone().shredder.after, self.zone().records.epochs().count());
         let state = self.zone().shredder.state();
-        ShredStatus { waiting: state.waiting, under_way: state.under_way, last: state.last.clone() }
+        ShredStatus { after, epochs, waiting: state.waiting, under_way: state.under_way, last: state.last.clone() }
     }
 
     /// Has the vault store the keyring as it is: to be called when the vault wraps it under another root key from now on.
@@ -229,10 +253,20 @@ impl Zone {
             Body::Live(sealed) => Keyring::epoch_of(sealed).unwrap_or_else(|_damaged| epochs.current()),
             Body::Absent | Body::Tombstone => return Ok(()),
         };
-        epochs.succeed(epoch).await.map_err(|cause| {
+        self.succeed_epoch(epoch).await.map_err(|cause| {
             tracing::error!(record = %place, %cause, "a deletion waits until the keyring can be stored");
             KmsError::ReadOnly
         })
+    }
+
+    /// Returns once new records are sealed under a later epoch than `epoch`, and nothing more will be written under it.
+    pub(crate) async fn succeed_epoch(&self, epoch: EpochId) -> Result<(), KeyringNotStored> {
+        let epochs = self.records.epochs();
+        match epochs.succeed(epoch).await? {
+            Succession::Begun => self.record_done("begin-epoch", Actor::Server, as_count(epochs.count())).await,
+            Succession::NotNeeded => {}
+        }
+        Ok(())
     }
 
     /// Makes passes after final deletions, until the service stops.
@@ -255,7 +289,7 @@ impl Zone {
                 if !self.shredder.is_waited_for() {
                     break;
                 }
-                match self.shred().await {
+                match self.shred(Actor::Scheduler).await {
                     Ok(_report) => pause = self.shredder.after,
                     Err(ShredError::Stopping) => return,
                     Err(cause) => {
@@ -266,4 +300,9 @@ impl Zone {
             }
         }
     }
+}
+
+/// For the audit log.
+pub(crate) fn as_count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
 }

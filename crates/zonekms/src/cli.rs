@@ -76,6 +76,8 @@ pub(crate) enum Command {
     /// Keys that backups are encrypted to.
     #[command(subcommand)]
     BackupKey(BackupKeyCommand),
+    /// Show how far the material of deleted keys is shredded, or shred it now: through a running server.
+    Shred(ShredArguments),
 }
 
 #[derive(Debug, clap::Args)]
@@ -230,6 +232,15 @@ pub(crate) enum BackupKeyCommand {
         /// The file; it must not exist.
         file: PathBuf,
     },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ShredArguments {
+    #[command(flatten)]
+    pub(crate) target: TargetArguments,
+    /// Make a pass now, and wait for its end. Afterwards nothing in the data directory opens what was deleted before.
+    #[arg(long)]
+    pub(crate) now: bool,
 }
 
 #[derive(Debug, Subcommand)]

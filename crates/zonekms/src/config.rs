@@ -10,11 +10,13 @@ mod replication;
 mod report;
 mod root_key;
 mod section;
+mod shred;
 mod summary;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kms_audit::AuditSettings;
 use kms_http::{ConnectionLimits, RequestLimits, ZoneEntry};
@@ -57,6 +59,8 @@ pub struct Config {
     pub log: LogSettings,
     /// How the audit log is kept.
     pub audit: AuditSettings,
+    /// How long after a deletion became final the material is shredded.
+    pub shred_after: Duration,
 }
 
 /// The API's listener.

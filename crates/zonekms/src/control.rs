@@ -13,6 +13,7 @@ mod commands;
 mod key_use;
 mod root_key;
 mod routes;
+mod shred;
 mod socket;
 mod target;
 mod zones;

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use kms_audit::AuditSettings;
 use kms_crypto::{Entropy, OsEntropy};
 use kms_http::{ConnectionLimits, Handshake, ZoneEntry};
-use kms_service::ServiceClock;
+use kms_service::{SHRED_AFTER, ServiceClock};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -89,6 +89,7 @@ async fn run(plan: DevPlan) -> Result<(), Failure> {
             limits: &Limits::default(),
             clock: lab_clock.clock(),
             audit: AuditSettings::in_directory(zone.location.beside("audit")),
+            shred_after: SHRED_AFTER,
             links: Some(links),
             call_faults: Some(call_faults),
         };

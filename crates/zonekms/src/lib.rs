@@ -25,6 +25,7 @@ mod private_files;
 mod process;
 mod root_key;
 mod serve;
+mod shred;
 mod signals;
 mod status;
 mod tls;
@@ -82,6 +83,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::VerifyBackup(arguments) => print(&backup::verify(&arguments)?),
         Command::Restore(arguments) => print(&backup::restore(&arguments)?),
         Command::BackupKey(BackupKeyCommand::New { file }) => print(&backup::new_key(&file)?),
+        Command::Shred(arguments) => print(&shred::shred(&arguments)?),
         Command::ZoneIdentity(ZoneIdentityCommand::New { directory, zone }) => {
             let identity = ZoneIdentity::create(&directory, &zone, &OsEntropy).map_err(Failure::run)?;
             print(&describe_new_identity(&directory, &zone, &identity))

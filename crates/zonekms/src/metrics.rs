@@ -6,6 +6,7 @@
 use std::fmt::{Display, Write};
 use std::time::Duration;
 
+use kms_crypto::LockedMemory;
 use kms_http::{OperationFigures, RequestOutcome};
 use kms_service::Lag;
 use kms_storage::Health;
@@ -41,8 +42,24 @@ pub(crate) fn exposition(zones: &[ServedZone]) -> String {
         (of_zone(zone), u64::from(takes))
     });
     let held = zones.iter().map(|zone| (of_zone(zone), zone.kms.clock().held.map_or(0, |ahead| ahead.as_secs())));
+    let broken = zones.iter().map(|zone| (of_zone(zone), u64::from(zone.kms.audit().trouble().is_some())));
+    let LockedMemory { locked_bytes, unlocked_bytes } = kms_crypto::locked_memory();
+    let of_process = |bytes: usize| [(String::new(), u64::try_from(bytes).unwrap_or(u64::MAX))];
     let mut text = String::new();
     gauge(&mut text, "zonekms_takes_changes", "Whether the zone takes changes: 1 if it does.", takes_changes);
+    gauge(&mut text, "zonekms_audit_broken", "Whether the audit log cannot be written: 1 if it cannot.", broken);
+    gauge(
+        &mut text,
+        "zonekms_locked_memory_bytes",
+        "Memory for keys that is kept out of swap.",
+        of_process(locked_bytes),
+    );
+    gauge(
+        &mut text,
+        "zonekms_unlocked_secret_bytes",
+        "Memory for keys that may be swapped, because the system would not lock it.",
+        of_process(unlocked_bytes),
+    );
     gauge(&mut text, "zonekms_clock_held_seconds", "How far the wall clock is ahead while it is not believed.", held);
     gauge(&mut text, "zonekms_replication_keys_behind", "Keys that the target zone has not confirmed.", keys);
     gauge(

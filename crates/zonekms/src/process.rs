@@ -1,5 +1,6 @@
 //! What the process does about itself before it holds a secret.
 
+use kms_crypto::LockedMemory;
 use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::mm::{MlockAllFlags, mlockall};
@@ -25,6 +26,19 @@ pub(crate) fn raise_file_limit() {
     let limit = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
         tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+}
+
+/// Says in the log that key material could not be locked, and what to do. To be called once the keys are loaded.
+pub(crate) fn warn_of_unlocked_keys() {
+    let LockedMemory { locked_bytes, unlocked_bytes } = kms_crypto::locked_memory();
+    if unlocked_bytes > 0 {
+        tracing::warn!(
+            locked_bytes,
+            unlocked_bytes,
+            "key material is in memory that may be swapped: raise RLIMIT_MEMLOCK (LimitMEMLOCK=infinity in the unit, or ulimit \
+             -l unlimited)"
+        );
     }
 }
 

@@ -90,6 +90,7 @@ async fn run(file: &Path, config: Config) -> Result<(), Failure> {
         limits: &config.limits,
         clock: Arc::new(ServiceClock::system()),
         audit: config.audit,
+        shred_after: config.shred_after,
         links,
         call_faults: None,
     };
@@ -112,6 +113,7 @@ async fn run(file: &Path, config: Config) -> Result<(), Failure> {
     };
     status.serving(vec![server.served()]);
     server.announce();
+    process::warn_of_unlocked_keys();
 
     tokio::select! {
         _ = signals.next() => {}

@@ -4,14 +4,13 @@ use std::fmt::Display;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kms_audit::{AuditSettings, FileAuditLog, LogKeys};
 use kms_crypto::{Entropy, Keyring, OsEntropy};
 use kms_http::{FrontDoor, Handshake, OperationFaults, RequestMetrics, ZoneEntry};
 use kms_link::{FrameFaults, LinkConfig};
-use kms_service::{
-    KeyringVault, Kms, KmsConfig, OrganisationConfig, Parts, ReplicationConfig, Running, SHRED_AFTER, ServiceClock,
-};
+use kms_service::{KeyringVault, Kms, KmsConfig, OrganisationConfig, Parts, ReplicationConfig, Running, ServiceClock};
 use kms_storage::{ManifestKey, SledPaths, SledStore};
 use kms_types::ZoneName;
 use tokio::net::TcpListener;
@@ -39,6 +38,8 @@ pub(crate) struct ZonePlan<'a> {
     pub(crate) limits: &'a Limits,
     pub(crate) clock: Arc<ServiceClock>,
     pub(crate) audit: AuditSettings,
+    /// How long after a deletion became final the material is shredded.
+    pub(crate) shred_after: Duration,
     pub(crate) links: Option<LinkPlan>,
     /// Calls that fail on purpose; only in a lab.
     pub(crate) call_faults: Option<Arc<dyn OperationFaults>>,
@@ -222,7 +223,7 @@ async fn start_service(
         store: Arc::new(store),
         keyring,
         keyring_vault: Arc::clone(&file) as Arc<dyn KeyringVault>,
-        shred_after: SHRED_AFTER,
+        shred_after: plan.shred_after,
         entropy,
         clock: plan.clock,
         audit: Arc::new(audit),

@@ -144,6 +144,7 @@ async fn everything_that_was_done_is_told_and_no_secret() {
             "generate-data-key",
             "automatic-rotation",
             "schedule-kms-key-deletion",
+            "begin-epoch",
             "final-deletion",
             "stop",
         ]

@@ -3,8 +3,8 @@
 use kms_crypto::{EncryptionContext, MacKey, SecretBytes};
 use kms_lifecycle::{Command, Key, Reach};
 use kms_service::{
-    Caller, CreateKey, CredentialConfig, Kms, KmsConfig, KmsError, OrganisationConfig, Parts, Running, SHRED_AFTER,
-    ServiceClock, StartError,
+    AuditLog, Caller, CreateKey, CredentialConfig, Kms, KmsConfig, KmsError, NoAuditLog, OrganisationConfig, Parts,
+    Running, SHRED_AFTER, ServiceClock, StartError,
 };
 use kms_storage::{MemoryStore, Store};
 use kms_testkit::{FakeTime, FaultyStore, SeededEntropy, TestVault};
@@ -24,6 +24,7 @@ pub(crate) struct World {
     pub(crate) store: Arc<FaultyStore>,
     pub(crate) vault: Arc<TestVault>,
     pub(crate) shred_after: Duration,
+    pub(crate) audit: Arc<dyn AuditLog>,
     pub(crate) entropy: Arc<SeededEntropy>,
     pub(crate) keys_per_organisation: u32,
     pub(crate) default_key: Option<&'static str>,
@@ -45,6 +46,7 @@ impl World {
             store: Arc::new(FaultyStore::new(Arc::new(MemoryStore::new()))),
             vault: Arc::new(TestVault::new(1)),
             shred_after: SHRED_AFTER,
+            audit: Arc::new(NoAuditLog),
             entropy: Arc::new(SeededEntropy::new(7)),
             keys_per_organisation: 1_000,
             default_key: None,
@@ -60,7 +62,7 @@ impl World {
             shred_after: self.shred_after,
             entropy: Arc::clone(&self.entropy) as Arc<_>,
             clock: Arc::clone(&clock),
-            audit: Arc::new(kms_service::NoAuditLog),
+            audit: Arc::clone(&self.audit),
         };
         let organisation = |name: &str, default_key: Option<&str>| OrganisationConfig {
             name: name.parse().unwrap(),

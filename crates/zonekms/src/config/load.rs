@@ -17,6 +17,7 @@ use super::replication::read_replication;
 use super::report::Report;
 use super::root_key::{read_only_token, read_root_keys};
 use super::section::{Section, Text};
+use super::shred::read_shred;
 use super::{Config, Limits, Listen, StoreLocation, Transport};
 use crate::control::SOCKET_NAME;
 use crate::logging::{LogFormat, LogLevel, LogSettings};
@@ -128,6 +129,7 @@ fn read(mut root: Section<'_>, source: &Source<'_>, report: &mut Report) -> Opti
     let limits = read_limits(&mut root, report);
     let log = read_log(&mut root, report);
     let audit = read_audit(&mut root, store.as_ref(), source, report);
+    let shred_after = read_shred(&mut root, report);
     root.finish(report);
     Some(Config {
         zone: zone_name?,
@@ -142,6 +144,7 @@ fn read(mut root: Section<'_>, source: &Source<'_>, report: &mut Report) -> Opti
         limits,
         log,
         audit: audit?,
+        shred_after,
     })
 }
 

@@ -77,6 +77,7 @@ impl fmt::Display for Config {
             CryptoCalls::Sampled(every) => format!("one crypto call in {every}"),
             CryptoCalls::Off => "no crypto calls".to_owned(),
         };
-        writeln!(f, "audit log      {}, {calls}", self.audit.directory.display())
+        writeln!(f, "audit log      {}, {calls}", self.audit.directory.display())?;
+        writeln!(f, "shredding      {} after the first final deletion", show_duration(self.shred_after))
     }
 }

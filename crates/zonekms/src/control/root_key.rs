@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use kms_service::ServiceClock;
+use kms_service::{Actor, Kms, ServiceClock};
 use kms_types::ZoneName;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -79,6 +79,20 @@ pub(super) async fn rotate(ByName(zone): ByName, body: Bytes) -> Answer {
         To::SameProvider => RotateTo::SameProvider,
         To::NextProvider => RotateTo::NextProvider,
     };
-    let rotated = tokio::spawn(async move { zone.root_key.rotate(to).await });
+    let rotated = tokio::spawn(async move { rotate_recorded(&zone.kms, &zone.root_key, to).await });
     rotated.await.unwrap_or_else(|_| Err(Refused::failed("the rotation was interrupted: see the server's log")))
+}
+
+async fn rotate_recorded(kms: &Kms, root_key: &ZoneRootKey, to: RotateTo) -> Answer {
+    const OPERATION: &str = "rotate-root-key";
+    kms.audit().takes_changes().map_err(Refused::failed)?;
+    let rotated = root_key.rotate(to).await;
+    let recorded = match &rotated {
+        Ok(_) => kms.record_act(OPERATION, Actor::Operator, None).await,
+        Err(_) => kms.record_failed_act(OPERATION, Actor::Operator, "failed").await,
+    };
+    if recorded.is_err() {
+        tracing::error!(zone = %kms.zone_name(), "the audit log could not be written; it will have the rotation when it can");
+    }
+    rotated
 }

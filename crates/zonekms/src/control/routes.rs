@@ -10,6 +10,7 @@ use super::answer::Refused;
 use super::backup;
 use super::key_use;
 use super::root_key;
+use super::shred;
 use super::zones::{self, Control};
 
 /// The largest request, in bytes: commands are small, whatever their answers are.
@@ -24,6 +25,7 @@ pub(super) fn router(control: Arc<Control>) -> Router {
         .route("/zones/{zone}/keys/use", post(key_use::report))
         .route("/zones/{zone}/keys/{key}", get(key_use::status))
         .route("/zones/{zone}/backup", post(backup::take))
+        .route("/zones/{zone}/shred", get(shred::status).post(shred::now))
         .fallback(async || Refused::unknown("this server does not know the command: is it of another version?"))
         .layer(DefaultBodyLimit::max(REQUEST_LIMIT))
         .with_state(control)

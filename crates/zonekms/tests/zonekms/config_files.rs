@@ -63,12 +63,13 @@ fn the_comments_of_the_full_example_are_true() {
             Some(_) | None => format!("{line}\n"),
         })
         .collect();
-    assert_eq!(in_force, 22, "settings that are commented out and no alternatives");
+    assert_eq!(in_force, 23, "settings that are commented out and no alternatives");
     let (_directory, file) = place(&uncommented);
     let (full, report) = load(&file, &|_| None).unwrap_or_else(|report| panic!("{report}"));
     assert!(report.warnings().is_empty());
     assert_eq!(full.limits, plain.limits);
     assert_eq!(full.log, plain.log);
+    assert_eq!(full.shred_after, plain.shred_after);
     assert_eq!(full.audit.directory.file_name(), plain.audit.directory.file_name());
     assert_eq!(full.audit, AuditSettings { directory: full.audit.directory.clone(), ..plain.audit });
     assert_eq!(full.store.manifest.file_name(), plain.store.manifest.file_name());

@@ -1,6 +1,7 @@
 //! The program and its configuration, from outside.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod acts;
 mod api;
 mod audit;
 mod backup;
@@ -13,9 +14,12 @@ mod inspect;
 mod key_use;
 mod memory;
 mod program;
+mod readiness;
 mod relay;
 mod root_keys;
 mod serve;
 mod serve_zones;
+mod shred;
+mod unit;
 mod zone_identity;
 mod zones;
