@@ -150,12 +150,18 @@ impl Writer {
         }
         let written = self.write_backlog();
         let answer = if written.is_ok() { Ok(()) } else { Err(NotRecorded::Broken) };
+        if let Err(error) = written {
+            // Before anyone is refused: who was, and comes again, finds the log broken.
+            self.note(Err(error));
+        }
         for waiter in waiting {
             // Who left does not need an answer.
             let _left = waiter.send(answer);
         }
-        let outcome = written.and_then(|()| self.turn_over());
-        self.note(outcome);
+        if answer.is_ok() {
+            let outcome = self.turn_over();
+            self.note(outcome);
+        }
     }
 
     /// Makes the backlog durable.

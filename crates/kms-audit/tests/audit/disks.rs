@@ -1,13 +1,12 @@
 //! A disk without room, in a small file system of its own. Needs root and loop devices, and says so where it cannot run.
 
-use crate::log::{Scene, call, change};
+use crate::log::{Scene, call, change, recovered};
 use crate::loop_disk::LoopDisk;
 use kms_audit::WhenFull;
 use kms_service::{AuditLog, NotRecorded};
-use std::fs::{self, File};
+use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::Path;
-use std::time::Duration;
 
 fn small_disk(scene: &mut Scene) -> Option<LoopDisk> {
     match LoopDisk::create(scene.scratch.path(), 8 << 20) {
@@ -24,21 +23,10 @@ fn small_disk(scene: &mut Scene) -> Option<LoopDisk> {
 
 /// Writes until nothing more goes onto the disk.
 fn fill(file: &Path) {
-    let mut file = File::create(file).unwrap();
+    let mut file = OpenOptions::new().create(true).append(true).open(file).unwrap();
     for size in [1 << 20, 1 << 16, 1 << 12, 1 << 8, 1] {
         while file.write_all(&vec![7; size]).and_then(|()| file.sync_all()).is_ok() {}
     }
-}
-
-/// Waits until changes are taken again.
-async fn recovered(log: &impl AuditLog) {
-    for _ in 0..200 {
-        if log.takes_changes().is_ok() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("changes are still refused: {:?}", log.trouble());
 }
 
 #[tokio::test]
@@ -50,16 +38,22 @@ async fn a_full_disk_stops_changes_and_nothing_is_missing_afterwards() {
     log.record_change(&change(1)).await.unwrap();
     let filler = disk.path().join("filler");
     fill(&filler);
-    // The last block of the log's file has room for some.
+    // The last block of the log's file has room for some, and what a failed attempt gives back has room for others: the disk
+    // is filled again until nothing is taken any more.
     let mut number = 1;
-    let refused = loop {
+    let mut refused_in_a_row = 0;
+    while refused_in_a_row < 3 {
         number += 1;
-        if let Err(refused) = log.record_change(&change(number)).await {
-            break refused;
-        }
         assert!(number < 200, "the disk is full");
-    };
-    assert_eq!(refused, NotRecorded::Broken);
+        refused_in_a_row = match log.record_change(&change(number)).await {
+            Ok(()) => 0,
+            Err(refused) => {
+                assert_eq!(refused, NotRecorded::Broken);
+                refused_in_a_row + 1
+            }
+        };
+        fill(&filler);
+    }
     assert_eq!(log.takes_changes(), Err(NotRecorded::Broken));
     let trouble = log.trouble().unwrap();
     assert!(trouble.contains("No space left on device"), "{trouble}");
@@ -73,7 +67,7 @@ async fn a_full_disk_stops_changes_and_nothing_is_missing_afterwards() {
     log.record_change(&change(201)).await.unwrap();
     log.close().await;
     scene.verify().unwrap();
-    assert_eq!(scene.count("rotate-kms-key"), usize::from(number) + 1, "the change that was not answered is told too");
+    assert_eq!(scene.count("rotate-kms-key"), usize::from(number) + 1, "the changes that were refused are told too");
     assert_eq!(scene.count("encrypt"), 1_000);
     drop(log);
     drop(disk);

@@ -134,6 +134,17 @@ pub(crate) fn refusal(nanos: i64) -> AuditEntry<'static> {
     AuditEntry::new(at(nanos), "encrypt", Actor::Anonymous(origin), outcome)
 }
 
+/// Waits until changes are taken again.
+pub(crate) async fn recovered(log: &impl AuditLog) {
+    for _ in 0..200 {
+        if log.takes_changes().is_ok() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("changes are still refused: {:?}", log.trouble());
+}
+
 /// A log that was written in two runs and several files, and closed.
 pub(crate) async fn written() -> Scene {
     let scene = Scene::with(|settings| settings.file_bytes = 1_200);
