@@ -226,7 +226,13 @@ impl Zone {
                 self.record_act("store-set-back", Actor::Server, Some(latest.get() - stored.get())).await?;
             }
         } else if stored.get() > 0 {
-            // A restored zone, or a log that begins anew elsewhere.
+            // A restored zone, or a log that begins anew elsewhere; or someone removed the log.
+            tracing::warn!(
+                zone = %self.name,
+                commits = stored.get(),
+                "the audit log begins here, but the store has earlier commits: unless the zone was restored or the log was \
+                 meant to begin anew, the log before this one was lost or removed"
+            );
             self.record_act("earlier-commits", Actor::Server, Some(stored.get())).await?;
         }
         self.record_act("start", Actor::Server, None).await
