@@ -61,6 +61,17 @@ pub enum OpenError {
         /// How many the checkpoint covers.
         signed: u64,
     },
+    /// There are checkpoints of a file, but its lines are not there.
+    #[error(
+        "{file}: it is missing or empty, but a checkpoint covers entries up to {signed}: it was removed or put back; put it \
+         back as it was, or keep the directory and name an empty one to go on with"
+    )]
+    Missing {
+        /// The file.
+        file: PathBuf,
+        /// How many entries the newest of its checkpoints covers.
+        signed: u64,
+    },
     /// A checkpoint is not as it was written.
     #[error("{file}: checkpoint {number} is not as it was written; see what `zonekms audit verify` says")]
     Checkpoint {
@@ -88,15 +99,36 @@ pub(crate) fn resume(directory: &Path, keys: &LogKeys) -> Result<Resumed, OpenEr
     let io_error = |source| OpenError::Io { directory: directory.to_owned(), source };
     let mut segments = Segment::list(directory).map_err(io_error)?;
     let mut resumed = Resumed::default();
+    refuse_missing_lines(directory, &segments, keys)?;
     while let Some(segment) = segments.pop() {
         if resume_from(&segment, keys, &mut resumed)? {
             return Ok(resumed);
         }
-        // Not even its first line was written whole: nothing in it was ever durable.
+        // Not even its first line was written whole: nothing in it was ever durable, unless more than that was signed.
+        refuse_signed(&segment, keys)?;
         segment.remove();
         sync_directory(directory).map_err(io_error)?;
     }
     Ok(resumed)
+}
+
+/// Refuses checkpoints without lines behind `segments`. Older lines may have been moved away.
+fn refuse_missing_lines(directory: &Path, segments: &[Segment], keys: &LogKeys) -> Result<(), OpenError> {
+    let io_error = |source| OpenError::Io { directory: directory.to_owned(), source };
+    let orphans = Segment::list_checkpoints(directory).map_err(io_error)?;
+    orphans.iter().filter(|orphan| segments.last().is_none_or(|last| *orphan > last)).try_for_each(|orphan| {
+        // One that a crash left when its lines were not made yet has only its first checkpoint.
+        refuse_signed(orphan, keys)
+    })
+}
+
+/// Refuses a segment without lines of which a checkpoint covers some.
+fn refuse_signed(segment: &Segment, keys: &LogKeys) -> Result<(), OpenError> {
+    let checkpoints = own_checkpoints(segment, keys)?;
+    match checkpoints.last().map(|newest| newest.checkpoint().size()) {
+        Some(signed) if signed > segment.first => Err(OpenError::Missing { file: segment.lines_path(), signed }),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Whether `segment` has a first line at all.

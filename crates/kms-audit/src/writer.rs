@@ -192,8 +192,8 @@ impl Writer {
             self.write_checkpoint()?;
             let Self { buffer, settings, stamps, .. } = self;
             let mut tree = self.tree.clone();
-            let begun = begin_segment(buffer, settings, now, &mut tree, self.link, self.settled, stamps)?;
-            (self.file, self.link) = begun;
+            let begun = begin_segment(buffer, settings, now, &mut tree, self.link, self.settled, stamps);
+            (self.file, self.link) = begun.inspect_err(|_| self.file.goes_on(&settings.directory, self.tree.size()))?;
             self.tree = tree;
         } else if self.checkpoint_size < self.tree.size()
             && now.since(self.checkpoint_at) >= self.settings.checkpoint_interval

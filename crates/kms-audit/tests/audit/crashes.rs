@@ -3,9 +3,10 @@
 use crate::log::{Scene, call, change};
 use kms_audit::OpenError;
 use kms_service::AuditLog;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 /// Every length that the last file can have after a crash.
 #[tokio::test]
@@ -90,6 +91,60 @@ async fn what_a_checkpoint_covers_is_not_cut_off() {
     scene.verify().unwrap();
 }
 
+/// A crash cannot take lines that a checkpoint was written behind.
+#[tokio::test]
+async fn checkpoints_without_their_lines_are_not_begun_over() {
+    for rest in [None, Some(0), Some(40)] {
+        for first_run in [true, false] {
+            let scene = Scene::new();
+            if !first_run {
+                scene.open().close().await;
+            }
+            let log = scene.open();
+            log.record_change(&change(1)).await.unwrap();
+            log.close().await;
+            let lines = scene.files(".jsonl").pop().unwrap();
+            let text = fs::read(&lines).unwrap();
+            match rest {
+                None => fs::remove_file(&lines).unwrap(),
+                Some(length) => fs::write(&lines, &text[..length]).unwrap(),
+            }
+            let kept: Vec<_> =
+                scene.files("0").into_iter().map(|file| (file.clone(), fs::read(file).unwrap())).collect();
+            let size = if first_run { 2 } else { 3 };
+            for _ in 0..2 {
+                match scene.try_open().err() {
+                    Some(OpenError::Missing { file, signed }) => assert_eq!((file, signed), (lines.clone(), size)),
+                    other => panic!("{rest:?} {first_run}: {other:?}"),
+                }
+            }
+            let now: Vec<_> =
+                scene.files("0").into_iter().map(|file| (file.clone(), fs::read(file).unwrap())).collect();
+            assert_eq!(now, kept, "nothing is destroyed");
+            fs::write(&lines, &text).unwrap();
+            scene.open().close().await;
+            scene.verify().unwrap();
+        }
+    }
+}
+
+/// A kill between making the two files of a segment.
+#[tokio::test]
+async fn a_first_checkpoint_without_lines_is_begun_over() {
+    for left in [0, 30, usize::MAX] {
+        let scene = Scene::new();
+        scene.open().close().await;
+        drop(scene.open());
+        let (lines, checkpoints) = (scene.files(".jsonl").pop().unwrap(), scene.files(".checkpoints").pop().unwrap());
+        let notes = fs::read_to_string(&checkpoints).unwrap();
+        let first = notes.match_indices("\n\n").nth(1).unwrap().0 + 2;
+        fs::remove_file(lines).unwrap();
+        fs::write(&checkpoints, &notes[..first.min(left)]).unwrap();
+        scene.open().close().await;
+        assert_eq!(scene.verify().unwrap().size, 2);
+    }
+}
+
 /// What is answered is in the log, whenever the process is killed.
 #[test]
 fn no_answered_change_is_missing_after_a_kill() {
@@ -133,5 +188,50 @@ fn child_that_writes_until_it_is_killed() {
             log.record_change(&change(u8::try_from(number % 200).unwrap() + 1)).await.unwrap();
             println!("{number} answered");
         }
+    });
+}
+
+/// The directory cannot be synced when a new file is begun: the one before goes on, and nothing of the other is left.
+#[test]
+fn a_file_that_could_not_be_begun_leaves_no_number_twice() {
+    let scratch = tempfile::tempdir().unwrap();
+    let directory = scratch.path().join("audit");
+    let out = Command::new("sh")
+        .args(["-c", "ulimit -n 48 && exec \"$0\" \"$@\""])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "crashes::child_that_runs_out_of_open_files", "--ignored", "--nocapture"])
+        .env("ZONEKMS_TEST_AUDIT", &directory)
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(told.contains("Too many open files"), "{told}");
+    assert!(told.ends_with("killed\n"), "{told}");
+    let verified = kms_audit::verify_log(&directory, &kms_audit::Expected::default()).unwrap();
+    // Its first line, and four changes.
+    assert_eq!((verified.files, verified.size), (1, 5));
+}
+
+#[test]
+#[ignore = "the child of another test"]
+fn child_that_runs_out_of_open_files() {
+    let Some(directory) = std::env::var_os("ZONEKMS_TEST_AUDIT") else { return };
+    let scene = Scene::with(|settings| settings.directory = directory.into());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let log = scene.open();
+        log.record_change(&change(1)).await.unwrap();
+        log.settle_uses().await.unwrap();
+        let mut open: Vec<_> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
+        assert!((5..48).contains(&open.len()), "{} files", open.len());
+        // The new file's lines and checkpoints can be opened, the directory cannot.
+        open.truncate(open.len() - 2);
+        scene.pass(Duration::from_secs(2 * 86_400));
+        for number in 2..=4 {
+            log.record_change(&change(number)).await.unwrap();
+            log.settle_uses().await.unwrap();
+            println!("{:?}", log.trouble());
+        }
+        println!("killed");
+        std::process::exit(0);
     });
 }

@@ -1,6 +1,6 @@
 //! What is written, and what the settings do to it.
 
-use crate::log::{Scene, call, change, key, refusal};
+use crate::log::{Scene, call, change, key, recovered, refusal};
 use kms_audit::{CryptoCalls, OpenError};
 use kms_crypto::EncryptionContext;
 use kms_service::{AuditEntry, AuditLog, Destination, NotRecorded, Settled};
@@ -204,6 +204,62 @@ async fn nothing_is_taken_after_the_end() {
     assert_eq!(log.record_change(&change(1)).await, Err(NotRecorded::Broken));
     assert_eq!(log.takes_changes(), Err(NotRecorded::Broken));
     assert_eq!(log.settle_uses().await, Err(NotRecorded::Broken));
+}
+
+/// An open file is written on when nobody finds it any more.
+#[tokio::test]
+async fn nothing_is_answered_that_went_into_a_removed_or_replaced_file() {
+    for removed in
+        ["the directory", "the directory, and there is another", "the newest file", "the file, and there is a copy"]
+    {
+        let scene = Scene::new();
+        let log = scene.open();
+        log.record_change(&change(1)).await.unwrap();
+        let path = if removed.contains("directory") {
+            scene.directory().to_owned()
+        } else {
+            scene.files(".jsonl").pop().unwrap()
+        };
+        let lines = scene.files(".jsonl").pop().unwrap();
+        let elsewhere = scene.scratch.path().join("elsewhere");
+        fs::rename(&path, &elsewhere).unwrap();
+        match removed {
+            "the directory, and there is another" => fs::create_dir(&path).unwrap(),
+            "the file, and there is a copy" => drop(fs::copy(&elsewhere, &path).unwrap()),
+            _ => {}
+        }
+        for number in 2..=4 {
+            assert_eq!(log.record_change(&change(number)).await, Err(NotRecorded::Broken), "{removed}");
+            assert_eq!(log.takes_changes(), Err(NotRecorded::Broken), "{removed}");
+        }
+        let trouble = log.trouble().unwrap();
+        let told = trouble.contains("was removed or replaced") && trouble.contains(lines.to_str().unwrap());
+        assert!(told, "{removed}: {trouble}");
+        // The very file is put back: the log goes on in it.
+        match removed {
+            "the directory, and there is another" => fs::remove_dir(&path).unwrap(),
+            "the file, and there is a copy" => fs::remove_file(&path).unwrap(),
+            _ => {}
+        }
+        fs::rename(&elsewhere, &path).unwrap();
+        recovered(&log).await;
+        log.record_change(&change(5)).await.unwrap();
+        log.close().await;
+        assert_eq!(scene.verify().unwrap().files, 1, "{removed}");
+        assert_eq!(scene.count("rotate-kms-key"), 5, "{removed}: each is told once");
+    }
+}
+
+/// A checkpoint would sign lines that are not there.
+#[tokio::test]
+async fn no_checkpoint_covers_a_file_that_was_removed() {
+    let scene = Scene::new();
+    let log = scene.open();
+    log.record_change(&change(1)).await.unwrap();
+    fs::remove_file(scene.files(".jsonl").pop().unwrap()).unwrap();
+    log.close().await;
+    let notes = fs::read_to_string(scene.files(".checkpoints").pop().unwrap()).unwrap();
+    assert_eq!(notes.matches("zonekms/ch-gva-2/").count(), 2, "one note, which names the log twice: {notes}");
 }
 
 #[tokio::test]
