@@ -214,6 +214,26 @@ async fn the_directory_of_another_zone_is_refused() {
     assert!(matches!(other.try_open(), Err(OpenError::OtherLog { .. })));
 }
 
+#[tokio::test]
+async fn one_server_at_a_time_has_the_directory() {
+    let scene = Scene::new();
+    let log = scene.open();
+    log.record_change(&change(1)).await.unwrap();
+    let Err(OpenError::Io { directory, source }) = scene.try_open() else { panic!("two have it open") };
+    assert_eq!((directory.as_path(), source.kind()), (scene.directory(), std::io::ErrorKind::ResourceBusy));
+    assert!(source.to_string().contains("another server has it open"), "{source}");
+    log.record_change(&change(2)).await.unwrap();
+    log.close().await;
+    // A closed one has nothing to write any more, though it is still there.
+    let again = scene.open();
+    drop(log);
+    assert!(scene.try_open().is_err(), "the lock is not that of the one before");
+    drop(again);
+    scene.open().close().await;
+    assert_eq!(scene.count("rotate-kms-key"), 2);
+    scene.verify().unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_at_once_are_all_there_once() {
     let scene = Scene::new();
