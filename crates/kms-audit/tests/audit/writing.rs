@@ -165,6 +165,33 @@ async fn files_are_turned_over_by_size_and_by_age() {
 }
 
 #[tokio::test]
+async fn a_file_that_cannot_be_begun_leaves_one_checkpoint_of_each_size() {
+    let scene = Scene::with(|settings| settings.file_bytes = 1);
+    let log = scene.open();
+    // The next file would begin with entry 2, and something has its name.
+    let obstacle = scene.directory().join("00000000000000000002.checkpoints");
+    fs::create_dir(&obstacle).unwrap();
+    log.record_change(&change(1)).await.unwrap();
+    for _ in 0..5 {
+        // Each is answered before the next try.
+        log.settle_uses().await.unwrap();
+    }
+    let trouble = log.trouble().unwrap();
+    assert!(trouble.contains("Is a directory"), "{trouble}");
+    fs::remove_dir(&obstacle).unwrap();
+    for _ in 0..2 {
+        log.settle_uses().await.unwrap();
+    }
+    assert_eq!(log.trouble(), None);
+    log.record_change(&change(2)).await.unwrap();
+    log.close().await;
+    let notes = fs::read_to_string(&scene.files("0.checkpoints")[0]).unwrap();
+    assert_eq!(notes.matches("\n2\n").count(), 1, "{notes}");
+    scene.verify().unwrap();
+    assert_eq!(scene.count("rotate-kms-key"), 2);
+}
+
+#[tokio::test]
 async fn checkpoints_are_written_in_time() {
     let scene = Scene::new();
     let log = scene.open();
