@@ -1,10 +1,9 @@
 //! The log in files, as the service sees it.
 
 use crate::buffer::Buffer;
-use crate::directory::DirectoryLock;
+use crate::directory::{DirectoryLock, private_directory};
 use crate::keys::LogKeys;
 use crate::recovery::{OpenError, resume};
-use crate::segment::private_directory;
 use crate::settings::AuditSettings;
 use crate::writer::{Now, Writer};
 use async_trait::async_trait;

@@ -58,6 +58,38 @@ async fn the_files_are_the_owners_alone() {
 }
 
 #[tokio::test]
+async fn a_directory_that_others_use_is_refused_and_left_as_it_is() {
+    let mut scene = Scene::new();
+    let shared = scene.scratch.path().join("shared");
+    let mode = || fs::metadata(&shared).unwrap().permissions().mode() & 0o7777;
+    let set = |mode| fs::set_permissions(&shared, fs::Permissions::from_mode(mode)).unwrap();
+    fs::create_dir(&shared).unwrap();
+    fs::write(shared.join("theirs"), "").unwrap();
+    let link = scene.scratch.path().join("link");
+    std::os::unix::fs::symlink(&shared, &link).unwrap();
+    for name in [shared.clone(), link] {
+        scene.settings.directory = name;
+        for open in [0o1777, 0o755, 0o710] {
+            set(open);
+            let refused = scene.try_open().err().unwrap_or_else(|| panic!("{open:o} is taken")).to_string();
+            assert!(refused.contains("chmod 0700"), "{refused}");
+            assert_eq!((mode(), fs::read_dir(&shared).unwrap().count()), (open, 1));
+        }
+    }
+    set(0o700);
+    scene.open().close().await;
+    // Now it holds a log.
+    set(0o755);
+    scene.open().close().await;
+    assert_eq!(mode(), 0o700);
+    fs::remove_dir_all(&shared).unwrap();
+    fs::create_dir(&shared).unwrap();
+    set(0o755);
+    scene.open().close().await;
+    assert_eq!(mode(), 0o700, "an empty one is nobody's");
+}
+
+#[tokio::test]
 async fn a_change_is_answered_when_it_is_in_the_file() {
     let scene = Scene::new();
     let log = scene.open();
