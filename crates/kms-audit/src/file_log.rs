@@ -1,9 +1,9 @@
 //! The log in files, as the service sees it.
 
 use crate::buffer::Buffer;
+use crate::directory::{DirectoryLock, private_directory};
 use crate::keys::LogKeys;
 use crate::recovery::{OpenError, resume};
-use crate::segment::private_directory;
 use crate::settings::AuditSettings;
 use crate::writer::{Now, Writer};
 use async_trait::async_trait;
@@ -21,7 +21,8 @@ pub struct FileAuditLog {
 }
 
 impl FileAuditLog {
-    /// Opens the log, or begins it, and starts its writer. One process at a time may have a directory open.
+    /// Opens the log, or begins it, and starts its writer. One log at a time has a directory: until it is closed or dropped,
+    /// no other opens there.
     ///
     /// # Errors
     ///
@@ -29,12 +30,17 @@ impl FileAuditLog {
     pub fn open(settings: AuditSettings, keys: LogKeys, now: Now) -> Result<Self, OpenError> {
         let io_error = |source| OpenError::Io { directory: settings.directory.clone(), source };
         private_directory(&settings.directory).map_err(io_error)?;
+        let lock = DirectoryLock::take(&settings.directory).map_err(io_error)?;
         let resumed = resume(&settings.directory, &keys)?;
         let accounted = resumed.accounted.clone();
         let buffer = Arc::new(Buffer::new(Arc::new(keys), &settings));
         let synchronous = settings.synchronous;
         let writer = Writer::begin(Arc::clone(&buffer), settings, now, resumed)?;
-        let thread = std::thread::Builder::new().name("audit".to_owned()).spawn(move || writer.run());
+        let thread = std::thread::Builder::new().name("audit".to_owned()).spawn(move || {
+            // As long as something can be written.
+            let _held = lock;
+            writer.run();
+        });
         let writer = Mutex::new(Some(thread.map_err(OpenError::Thread)?));
         Ok(Self { buffer, accounted, synchronous, writer })
     }

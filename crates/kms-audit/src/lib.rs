@@ -6,6 +6,7 @@
 
 mod buffer;
 mod checkpoint;
+mod directory;
 mod file_log;
 mod header;
 mod keys;

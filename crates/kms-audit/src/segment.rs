@@ -3,7 +3,7 @@
 use crate::checkpoint::split_notes;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// The longest line that is read, in bytes. Those written are far shorter: no text of a user is in them.
@@ -138,12 +138,6 @@ impl LineReader {
             None => Ok(Line::Torn),
         }
     }
-}
-
-/// Makes a directory that only the owner can read, and makes an existing one so.
-pub(crate) fn private_directory(directory: &Path) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    fs::set_permissions(directory, fs::Permissions::from_mode(0o700))
 }
 
 /// Opens a file for writing that only the owner can read; `new` if it must not exist.

@@ -101,8 +101,7 @@ impl Writer {
         let last = self.buffer.end();
         self.round(last);
         self.buffer.set_trouble(Some("the audit log is closed".to_owned()));
-        let ended = if self.checkpoint_size < self.tree.size() { self.write_checkpoint() } else { Ok(()) };
-        if let Err(error) = ended {
+        if let Err(error) = self.write_checkpoint() {
             tracing::error!(%error, "the last checkpoint of the audit log could not be written");
         }
         if !self.backlog.is_empty() {
@@ -203,7 +202,12 @@ impl Writer {
         Ok(())
     }
 
+    /// Writes a checkpoint over everything, unless there is one: a size has one checkpoint, however often the step after it
+    /// fails and is tried again.
     fn write_checkpoint(&mut self) -> io::Result<()> {
+        if self.checkpoint_size == self.tree.size() {
+            return Ok(());
+        }
         self.file.checkpoint(&SignedCheckpoint::sign(&self.tree, self.buffer.keys.signer()))?;
         (self.checkpoint_size, self.checkpoint_at) = (self.tree.size(), (self.now)());
         Ok(())

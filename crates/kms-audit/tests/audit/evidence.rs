@@ -1,7 +1,9 @@
 //! Whatever is removed, altered, put in another order or cut off is found, and where.
 
 use crate::log::{Scene, change, written};
-use kms_audit::{Expected, NoteSigner, VerifyError, newest_checkpoint, verify_log};
+use kms_audit::{
+    Expected, Frontier, NoteSigner, SignedCheckpoint, TreeHash, VerifyError, newest_checkpoint, verify_log,
+};
 use kms_service::AuditLog;
 use proptest::prelude::*;
 use std::fs;
@@ -90,6 +92,38 @@ async fn every_cut_of_checkpoints_is_found_or_leaves_entries_uncovered() {
         assert!(found(&scene).is_some(), "{} removed", name(file));
         fs::write(file, &original).unwrap();
     }
+}
+
+/// Logs of earlier versions have the same checkpoint several times where a file could not be begun.
+#[tokio::test]
+async fn a_checkpoint_that_is_repeated_is_the_same_checkpoint() {
+    let scene = written().await;
+    let verified = scene.verify().unwrap();
+    for file in scene.files(".checkpoints") {
+        let original = fs::read_to_string(&file).unwrap();
+        let begin = original[..original.rfind("\n\n\u{2014}").unwrap()].rfind("\n\n").map_or(0, |end| end + 2);
+        let again = &original[begin..];
+        fs::write(&file, format!("{original}{again}{again}")).unwrap();
+        let repeated = scene.verify().unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(
+            (repeated.size, repeated.files, repeated.checkpoints),
+            (verified.size, verified.files, verified.checkpoints)
+        );
+        // Another tree of the same size is none.
+        let size = again.lines().nth(1).unwrap().parse().unwrap();
+        let mut other = Frontier::default();
+        while other.size() < size {
+            other.append(TreeHash::of_leaf(b"other"));
+        }
+        if size > 0 {
+            let other = SignedCheckpoint::sign(&other, scene.keys().signer());
+            fs::write(&file, format!("{original}{}\n", other.note())).unwrap();
+            assert!(scene.verify().unwrap_err().to_string().contains("it is not in its place"));
+        }
+        fs::write(&file, original).unwrap();
+    }
+    scene.open().close().await;
+    scene.verify().unwrap();
 }
 
 #[tokio::test]

@@ -75,10 +75,11 @@ impl Scene {
         Expected { public_key: Some(self.keys().signer().verifier().clone()), ..Expected::default() }
     }
 
-    /// The files with that ending, in order.
-    pub(crate) fn files(&self, ending: &str) -> Vec<PathBuf> {
+    /// The files whose names have that part, in order.
+    pub(crate) fn files(&self, part: &str) -> Vec<PathBuf> {
         let entries = fs::read_dir(self.directory()).unwrap().map(|entry| entry.unwrap().path());
-        let mut files: Vec<_> = entries.filter(|path| path.to_string_lossy().contains(ending)).collect();
+        let has_part = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().contains(part);
+        let mut files: Vec<_> = entries.filter(has_part).collect();
         files.sort();
         files
     }

@@ -75,9 +75,11 @@ impl Zone {
         self.kms.create_key(&self.caller, request).await.unwrap().id()
     }
 
-    /// Ends without a word, as by SIGKILL: the store keeps what was committed.
-    fn kill(self) {
+    /// Ends without a word, as by SIGKILL: the store keeps what was committed. The lock goes with a process; here its thread
+    /// lives on, idle, so the lock is taken away.
+    fn kill(self, scene: &Scene) {
         std::mem::forget(self);
+        fs::remove_file(scene.directory().join("lock")).unwrap();
     }
 
     async fn stop(self) {
@@ -187,7 +189,7 @@ async fn a_change_that_a_crash_kept_from_the_log_is_recovered() {
     zone.kms.change_key(&zone.caller, lost, Command::Disable).await.unwrap();
     let unseen = zone.create("unseen").await;
     // The process is killed; of its log, the last two entries never reached the disk.
-    zone.kill();
+    zone.kill(&scene);
     put_back(&scene, &before);
 
     let zone = start(&scene, &store).await;
@@ -200,7 +202,7 @@ async fn a_change_that_a_crash_kept_from_the_log_is_recovered() {
     assert_eq!((told(lost, 2), told(unseen, 1), told(kept, 1)), (1, 1, 0), "{recovered:?}");
     assert_eq!(of(&entries, "recover-commits")["count"], 2);
     // Once it was told, it is told no more.
-    zone.kill();
+    zone.kill(&scene);
     start(&scene, &store).await.stop().await;
     assert_eq!(scene.count("recover"), 2);
     verify_log(scene.directory(), &scene.expected()).unwrap();
@@ -214,7 +216,7 @@ async fn a_store_that_was_set_back_is_told_once() {
     zone.create("second").await;
     zone.stop().await;
     let earlier = Arc::new(MemoryStore::new());
-    start(&scene, &earlier).await.kill();
+    start(&scene, &earlier).await.kill(&scene);
     assert_eq!(of(&scene.entries(), "store-set-back")["count"], 2);
     start(&scene, &earlier).await.stop().await;
     assert_eq!((scene.count("store-set-back"), scene.count("recover")), (1, 0));

@@ -58,6 +58,38 @@ async fn the_files_are_the_owners_alone() {
 }
 
 #[tokio::test]
+async fn a_directory_that_others_use_is_refused_and_left_as_it_is() {
+    let mut scene = Scene::new();
+    let shared = scene.scratch.path().join("shared");
+    let mode = || fs::metadata(&shared).unwrap().permissions().mode() & 0o7777;
+    let set = |mode| fs::set_permissions(&shared, fs::Permissions::from_mode(mode)).unwrap();
+    fs::create_dir(&shared).unwrap();
+    fs::write(shared.join("theirs"), "").unwrap();
+    let link = scene.scratch.path().join("link");
+    std::os::unix::fs::symlink(&shared, &link).unwrap();
+    for name in [shared.clone(), link] {
+        scene.settings.directory = name;
+        for open in [0o1777, 0o755, 0o710] {
+            set(open);
+            let refused = scene.try_open().err().unwrap_or_else(|| panic!("{open:o} is taken")).to_string();
+            assert!(refused.contains("chmod 0700"), "{refused}");
+            assert_eq!((mode(), fs::read_dir(&shared).unwrap().count()), (open, 1));
+        }
+    }
+    set(0o700);
+    scene.open().close().await;
+    // Now it holds a log.
+    set(0o755);
+    scene.open().close().await;
+    assert_eq!(mode(), 0o700);
+    fs::remove_dir_all(&shared).unwrap();
+    fs::create_dir(&shared).unwrap();
+    set(0o755);
+    scene.open().close().await;
+    assert_eq!(mode(), 0o700, "an empty one is nobody's");
+}
+
+#[tokio::test]
 async fn a_change_is_answered_when_it_is_in_the_file() {
     let scene = Scene::new();
     let log = scene.open();
@@ -165,6 +197,33 @@ async fn files_are_turned_over_by_size_and_by_age() {
 }
 
 #[tokio::test]
+async fn a_file_that_cannot_be_begun_leaves_one_checkpoint_of_each_size() {
+    let scene = Scene::with(|settings| settings.file_bytes = 1);
+    let log = scene.open();
+    // The next file would begin with entry 2, and something has its name.
+    let obstacle = scene.directory().join("00000000000000000002.checkpoints");
+    fs::create_dir(&obstacle).unwrap();
+    log.record_change(&change(1)).await.unwrap();
+    for _ in 0..5 {
+        // Each is answered before the next try.
+        log.settle_uses().await.unwrap();
+    }
+    let trouble = log.trouble().unwrap();
+    assert!(trouble.contains("Is a directory"), "{trouble}");
+    fs::remove_dir(&obstacle).unwrap();
+    for _ in 0..2 {
+        log.settle_uses().await.unwrap();
+    }
+    assert_eq!(log.trouble(), None);
+    log.record_change(&change(2)).await.unwrap();
+    log.close().await;
+    let notes = fs::read_to_string(&scene.files("0.checkpoints")[0]).unwrap();
+    assert_eq!(notes.matches("\n2\n").count(), 1, "{notes}");
+    scene.verify().unwrap();
+    assert_eq!(scene.count("rotate-kms-key"), 2);
+}
+
+#[tokio::test]
 async fn checkpoints_are_written_in_time() {
     let scene = Scene::new();
     let log = scene.open();
@@ -268,6 +327,26 @@ async fn the_directory_of_another_zone_is_refused() {
     scene.open().close().await;
     other.settings.directory.clone_from(&scene.settings.directory);
     assert!(matches!(other.try_open(), Err(OpenError::OtherLog { .. })));
+}
+
+#[tokio::test]
+async fn one_server_at_a_time_has_the_directory() {
+    let scene = Scene::new();
+    let log = scene.open();
+    log.record_change(&change(1)).await.unwrap();
+    let Err(OpenError::Io { directory, source }) = scene.try_open() else { panic!("two have it open") };
+    assert_eq!((directory.as_path(), source.kind()), (scene.directory(), std::io::ErrorKind::ResourceBusy));
+    assert!(source.to_string().contains("another server has it open"), "{source}");
+    log.record_change(&change(2)).await.unwrap();
+    log.close().await;
+    // A closed one has nothing to write any more, though it is still there.
+    let again = scene.open();
+    drop(log);
+    assert!(scene.try_open().is_err(), "the lock is not that of the one before");
+    drop(again);
+    scene.open().close().await;
+    assert_eq!(scene.count("rotate-kms-key"), 2);
+    scene.verify().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
