@@ -17,7 +17,7 @@ mod keys;
 mod prompt;
 mod reload;
 
-pub(crate) use given::GivenKey;
+pub(crate) use given::{GivenKey, is_renewal_of};
 pub(crate) use keys::{ConfiguredKey, NoRootKey, Patience, Pause, RootKeys, Section};
 pub(crate) use prompt::Prompt;
 pub(crate) use reload::RootKeysFrom;

@@ -1,6 +1,6 @@
 //! `[root-key]` and `[root-key-next]`: which providers there are, and the secrets that these need themselves.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kms_crypto::SecretBytes;
@@ -14,7 +14,7 @@ use super::organisations::read_credential_name;
 use super::report::Report;
 use super::section::{Section, Text};
 use crate::private_files::{Guard, read_secret};
-use crate::root_key::{ConfiguredKey, GivenKey, Prompt, RootKeySource, RootKeys, Section as Name};
+use crate::root_key::{ConfiguredKey, GivenKey, Prompt, RootKeySource, RootKeys, Section as Name, is_renewal_of};
 use crate::tls;
 
 /// The longest passphrase, PIN or API secret, in bytes.
@@ -41,8 +41,10 @@ pub(super) fn read_root_keys(root: &mut Section<'_>, source: &Source<'_>, report
     let current = root.section("root-key", report);
     let next = root.optional_section("root-key-next", report);
     let has_next = next.is_some();
-    let current = current.and_then(|section| read_section(section, Name::RootKey, source, report));
-    let next = next.and_then(|section| read_section(section, Name::RootKeyNext, source, report));
+    let mut files = Vec::new();
+    let current = current.and_then(|section| read_section(section, Name::RootKey, source, &mut files, report));
+    let next = next.and_then(|section| read_section(section, Name::RootKeyNext, source, &mut files, report));
+    refuse_renewals_name(&files, report);
     (next.is_some() == has_next).then_some(())?;
     Some(RootKeys { current: current?, next })
 }
@@ -60,22 +62,35 @@ pub(super) fn read_only_token(root: &mut Section<'_>, source: &Source<'_>, repor
     read_token(section.section("pkcs11", report)?, source, report)
 }
 
-fn read_section(
-    mut section: Section<'_>,
+/// A renewal of the one file must never write, rename or remove the other.
+fn refuse_renewals_name(files: &[(Text<'_>, PathBuf)], report: &mut Report) {
+    for (text, path) in files {
+        for (_, other) in files.iter().filter(|(_, other)| is_renewal_of(path, other)) {
+            let told =
+                format!("a renewal of {} writes its new root key there; give this file another name", other.display());
+            text.fault(report, told);
+        }
+    }
+}
+
+fn read_section<'d>(
+    mut section: Section<'d>,
     name: Name,
     source: &Source<'_>,
+    files: &mut Vec<(Text<'d>, PathBuf)>,
     report: &mut Report,
 ) -> Option<ConfiguredKey> {
     let way = section.only_one_of(&WAYS, report);
-    let provider = way.and_then(|way| read_provider(&mut section, way, source, report));
+    let provider = way.and_then(|way| read_provider(&mut section, way, source, files, report));
     section.finish(report);
     provider.map(|provider| ConfiguredKey { section: name, provider })
 }
 
-fn read_provider(
-    section: &mut Section<'_>,
+fn read_provider<'d>(
+    section: &mut Section<'d>,
     way: &'static str,
     source: &Source<'_>,
+    files: &mut Vec<(Text<'d>, PathBuf)>,
     report: &mut Report,
 ) -> Option<Arc<dyn RootKeyProvider>> {
     match way {
@@ -104,8 +119,15 @@ fn read_provider(
                 "environment" => RootKeySource::Environment(text.as_str().to_owned()),
                 _ => RootKeySource::Credential(read_credential_name(&text, report)?),
             };
+            let file = match &place {
+                RootKeySource::File(path) => Some(path.clone()),
+                RootKeySource::Environment(_) | RootKeySource::Credential(_) => None,
+            };
             match GivenKey::load(place, source.environment) {
-                Ok(key) => Some(Arc::new(key)),
+                Ok(key) => {
+                    files.extend(file.map(|path| (text, path)));
+                    Some(Arc::new(key))
+                }
                 Err(fault) => {
                     text.fault(report, fault);
                     None
