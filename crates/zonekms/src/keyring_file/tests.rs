@@ -211,6 +211,28 @@ fn a_damaged_keyring_is_refused() {
     assert!(matches!(zone.refusal(), KeyringFileError::Damaged { .. }));
 }
 
+/// A kill between two steps of writing may leave a second copy of the keyring, which no later rotation would reach.
+#[test]
+fn who_takes_the_zone_removes_every_copy_that_a_killed_process_left() {
+    let (zone, _) = Zone::started();
+    let (old, keyring) = (root_key_of(&zone.root_key()).unwrap(), &zone.location.keyring);
+    let parts =
+        ["keyring.part", "keyring.first-start.part", "keyring.restoring.part"].map(|name| zone.path("zone").join(name));
+    fs::hard_link(keyring, &parts[1]).unwrap();
+    fs::copy(keyring, &parts[0]).unwrap();
+    fs::copy(keyring, &parts[2]).unwrap();
+    let of_another = zone.path("zone/keyring2.part");
+    fs::write(&of_another, b"half").unwrap();
+    let lock = zone.lock();
+    for part in &parts {
+        assert!(!part.exists(), "{}", part.display());
+    }
+    assert!(of_another.exists(), "another zone's");
+    let OpenKeyring { file, .. } = zone.open(&lock).unwrap();
+    block_on(file.rotate(&zone.keys(), RotateTo::SameProvider, NOW)).unwrap();
+    assert!(!opens_something(&zone, &old));
+}
+
 /// The root key that a file of the zone's directory holds, if it is one.
 fn root_key_of(path: &Path) -> Option<RootKey> {
     let digits = fs::read_to_string(path).ok()?;
