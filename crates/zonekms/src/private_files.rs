@@ -28,8 +28,8 @@ pub(crate) enum UnfitSecret {
     #[error("{path} can be read by others (mode {mode:04o}); run: chmod 600 {path}")]
     Loose { path: PathBuf, mode: u32 },
     #[error(
-        "{path} belongs to user {owner}, but must belong to user {user}, who runs this process, or to root; run: chown \
-         {user} {path}"
+        "{path} belongs to user {owner}, but must belong to user {user}, who runs this process, or to root; {hint}",
+        hint = hint_for_foreign(path, *owner, *user)
     )]
     Foreign { path: PathBuf, owner: u32, user: u32 },
     #[error(transparent)]
@@ -64,6 +64,11 @@ pub(crate) enum Guard {
 
 /// The user who may do everything anyway.
 const ROOT: u32 = 0;
+
+/// Root is told whose file it is, rather than to take it away from the server.
+fn hint_for_foreign(path: &Path, owner: u32, user: u32) -> String {
+    if user == ROOT { format!("run this as user {owner}") } else { format!("run: chown {user} {}", path.display()) }
+}
 
 /// Makes the directory with its missing parents, all of mode 0700. An existing one is tightened to 0700.
 pub(crate) fn create_private_directory(path: &Path) -> io::Result<()> {
@@ -334,6 +339,8 @@ mod tests {
                 matches!(refused, Err(UnreadableSecret::Unfit(UnfitSecret::Foreign { owner: 12_345, user: 0, .. }))),
                 "{guard:?}"
             );
+            let told = refused.err().unwrap().to_string();
+            assert!(told.ends_with("; run this as user 12345"), "{told}");
         }
         assert!(read_secret(&file, 10, Guard::Elsewhere).is_ok());
     }

@@ -119,3 +119,33 @@ fn the_next_root_key_may_be_called_next_but_not_as_the_renewal_of_the_other() {
     zone.configure("[root-key]\nfile = \".root.key.renewal\"");
     stop(zone.start());
 }
+
+#[test]
+fn a_next_root_key_that_is_not_there_stops_only_who_needs_it() {
+    let zone = Zone::new("[root-key]\nfile = \"root.key\"");
+    zone.make_root_key("root.key");
+    let current = "[root-key]\nfile = \"root.key\"\n";
+    let token = "[root-key-next.pkcs11]\nmodule = \"gone.so\"\ntoken = \"t\"\nkey = \"k\"\npin-file = \"pin\"\n";
+    for (next, told) in [
+        ("[root-key-next]\nfile = \"gone.key\"\n", "root-key-next.file: cannot be opened"),
+        (token, "there is no such PKCS#11 module"),
+        ("[root-key-next]\npassphrase-environment = \"GONE\"\n", "there is no such environment variable"),
+    ] {
+        zone.configure(&format!("{current}{next}"));
+        stop(zone.start());
+        let refused = zone.refusal(&["root-key", "rotate", "--to-next"]);
+        assert!(refused.contains("[root-key-next]") && refused.contains(told), "{refused}");
+        // Another root key in the same place is nothing that the next one is needed for.
+        zone.run(&["root-key", "rotate"]);
+    }
+    // What is wrong in the file itself is still a fault.
+    zone.configure(&format!("{current}[root-key-next]\nfile = \"gone.key\"\nfil = 1\n"));
+    assert!(zone.refusal(&["check-config"]).contains("has 2 faults"), "{}", zone.refusal(&["check-config"]));
+    // A keyring that needs it is not opened without it.
+    zone.write("passphrase", "orbit candle seven velvet quarry lamp");
+    zone.configure(NEXT_PASSPHRASE);
+    zone.run(&["root-key", "rotate", "--to-next"]);
+    fs::remove_file(zone.path("passphrase")).unwrap();
+    let refused = zone.refusal(&["root-key", "rotate"]);
+    assert!(refused.contains("[root-key-next]") && refused.contains("cannot be opened"), "{refused}");
+}
