@@ -27,7 +27,7 @@ use crate::config::StoreLocation;
 use crate::file_lock::{FileLock, LockFault};
 use crate::private_files::{
     Guard, UnreadableSecret, beside, check_directory_of, create_private_directory, place_private_file, read_secret,
-    rename_durably,
+    remove_left_over_parts, rename_durably,
 };
 use crate::root_key::{NoRootKey, Patience, Pause, RootKeys};
 use current::InUse;
@@ -187,7 +187,8 @@ pub(crate) struct FirstStart<'lock> {
 }
 
 impl ZoneLock {
-    /// Takes the zone at `location` for this process. The keyring's directory is made where it is missing.
+    /// Takes the zone at `location` for this process. The keyring's directory is made where it is missing, and what a killed
+    /// process left half written of the keyring is removed.
     pub(crate) fn take(location: &StoreLocation) -> Result<Self, KeyringFileError> {
         let keyring = &location.keyring;
         if let Some(parent) = keyring.parent()
@@ -203,6 +204,9 @@ impl ZoneLock {
             LockFault::InUse => KeyringFileError::InUse { keyring: keyring.clone() },
             LockFault::Io(source) => KeyringFileError::Io { path, source },
         })?;
+        // A keyring that a process wrote before it was killed would open for ever under the root key of that time.
+        remove_left_over_parts(&[keyring, &provisional_name(keyring), &unfinished_name(keyring)])
+            .map_err(|source| KeyringFileError::Io { path: keyring.clone(), source })?;
         Ok(Self { location: location.clone(), _lock: lock })
     }
 }

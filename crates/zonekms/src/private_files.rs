@@ -28,8 +28,8 @@ pub(crate) enum UnfitSecret {
     #[error("{path} can be read by others (mode {mode:04o}); run: chmod 600 {path}")]
     Loose { path: PathBuf, mode: u32 },
     #[error(
-        "{path} belongs to user {owner}, but must belong to user {user}, who runs this process, or to root; run: chown \
-         {user} {path}"
+        "{path} belongs to user {owner}, but must belong to user {user}, who runs this process, or to root; {hint}",
+        hint = hint_for_foreign(path, *owner, *user)
     )]
     Foreign { path: PathBuf, owner: u32, user: u32 },
     #[error(transparent)]
@@ -65,6 +65,11 @@ pub(crate) enum Guard {
 /// The user who may do everything anyway.
 const ROOT: u32 = 0;
 
+/// Root is told whose file it is, rather than to take it away from the server.
+fn hint_for_foreign(path: &Path, owner: u32, user: u32) -> String {
+    if user == ROOT { format!("run this as user {owner}") } else { format!("run: chown {user} {}", path.display()) }
+}
+
 /// Makes the directory with its missing parents, all of mode 0700. An existing one is tightened to 0700.
 pub(crate) fn create_private_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
@@ -92,12 +97,38 @@ pub(crate) fn replace_private_file(path: &Path, content: &[u8]) -> io::Result<()
 /// existing file is an error, and is left as it is. The caller is the only writer of `path`.
 pub(crate) fn place_private_file(path: &Path, content: &[u8]) -> io::Result<()> {
     let temporary = write_temporary(path, content)?;
-    // Unlike a rename, a link never takes the place of what is there.
-    let placed = fs::hard_link(&temporary, path);
+    let placed = rename_to_free_name(&temporary, path);
     kms_crashpoint::passed("file:linked");
-    fs::remove_file(&temporary)?;
+    if placed.is_err() {
+        fs::remove_file(&temporary)?;
+    }
     placed?;
     sync_directory_of(path)
+}
+
+/// Gives a file another name, which must be free. Where the file system cannot do that in one step, a crash in the midst of
+/// it may leave the file with both names.
+fn rename_to_free_name(from: &Path, to: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    use rustix::io::Errno;
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+            // Unlike a rename without that flag, a link never takes the place of what is there.
+            fs::hard_link(from, to)?;
+            fs::remove_file(from)
+        }
+        renamed => Ok(renamed?),
+    }
+}
+
+/// Removes what a process that was killed left of writing one of the files `paths`, durably. Nobody else writes them now.
+pub(crate) fn remove_left_over_parts(paths: &[&Path]) -> io::Result<()> {
+    for path in paths {
+        if remove_if_there(&part_of(path))? {
+            sync_directory_of(path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Gives a file its final name, durably.
@@ -193,14 +224,24 @@ pub(crate) fn directory_of(path: &Path) -> &Path {
 
 /// Writes the content beside `path`, over what an earlier process left there half written.
 fn write_temporary(path: &Path, content: &[u8]) -> io::Result<PathBuf> {
-    let temporary = beside(path, ".part");
-    match fs::remove_file(&temporary) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
-    }
+    let temporary = part_of(path);
+    remove_if_there(&temporary)?;
     write_private(&temporary, content)?;
     Ok(temporary)
+}
+
+/// The name of a file as long as it is written.
+fn part_of(path: &Path) -> PathBuf {
+    beside(path, ".part")
+}
+
+/// Whether there was such a file.
+fn remove_if_there(path: &Path) -> io::Result<bool> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
@@ -298,6 +339,8 @@ mod tests {
                 matches!(refused, Err(UnreadableSecret::Unfit(UnfitSecret::Foreign { owner: 12_345, user: 0, .. }))),
                 "{guard:?}"
             );
+            let told = refused.err().unwrap().to_string();
+            assert!(told.ends_with("; run this as user 12345"), "{told}");
         }
         assert!(read_secret(&file, 10, Guard::Elsewhere).is_ok());
     }

@@ -12,12 +12,14 @@ use zeroize::Zeroizing;
 
 use crate::private_files::{Guard, UnreadableSecret, read_secret, write_new_private_file};
 
+mod absent;
 mod given;
 mod keys;
 mod prompt;
 mod reload;
 
-pub(crate) use given::GivenKey;
+pub(crate) use absent::AbsentProvider;
+pub(crate) use given::{GivenKey, is_renewal_of};
 pub(crate) use keys::{ConfiguredKey, NoRootKey, Patience, Pause, RootKeys, Section};
 pub(crate) use prompt::Prompt;
 pub(crate) use reload::RootKeysFrom;

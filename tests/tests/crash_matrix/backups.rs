@@ -78,7 +78,11 @@ pub(super) fn killed_backups(points: &[(&str, u64)]) -> u64 {
             command(&backed.words(&file));
         }
         backed.verify(&file);
-        assert!(!Path::new(&format!("{file}.part")).exists() || was_killed(output.status));
+        let of_this = format!("{number}.age.");
+        let is_part = |name: &str| name.starts_with(&of_this) && name.ends_with(".part");
+        let mut names =
+            fs::read_dir(Path::new(&file).parent().unwrap()).unwrap().map(|entry| entry.unwrap().file_name());
+        assert!(!names.any(|name| name.to_str().is_some_and(is_part)) || was_killed(output.status));
     }
     died
 }

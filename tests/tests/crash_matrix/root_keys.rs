@@ -44,7 +44,7 @@ pub(super) fn killed(points: &[(&str, u64)]) -> u64 {
         };
         let server = dev.start();
         assert!(!answered || root_key() != old, "{point}: an answered rotation is lost");
-        assert!(!dev.data().join("ch-gva-2/root.key.next").exists(), "{point}: what is left of a rotation is gone");
+        assert!(!dev.data().join("ch-gva-2/.root.key.renewal").exists(), "{point}: what is left of a rotation is gone");
         server.client().decrypt(&key, &ciphertext).ok();
         command(&["root-key", "status", "--data-dir", &data]);
         server.stop();

@@ -34,7 +34,7 @@ pub(crate) fn take(arguments: &BackupArguments) -> Result<String, Failure> {
     let lock = text.into_lock().map_err(|fault| Failure::input(format!("whoever is to open the backup: {fault}")))?;
     let replace = if arguments.force { Replace::Whatever } else { Replace::Never };
     let path = &arguments.to;
-    let file = TargetFile::begin(path, replace).map_err(|error| failed(path, &error))?;
+    let file = TargetFile::begin(path, replace, &OsEntropy).map_err(|error| failed(path, &error))?;
     let mut file = Writing { path, file, progress: Progress::new("backed up") };
     let summary = runtime()?.block_on(async {
         let asked = async {

@@ -21,7 +21,17 @@ pub struct Report {
 #[derive(Debug)]
 struct Finding {
     offset: Option<usize>,
+    origin: Origin,
     message: String,
+}
+
+/// Where a fault is to be mended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// In the configuration file.
+    File,
+    /// In what the file refers to: another file, a variable, a module.
+    Elsewhere,
 }
 
 impl Report {
@@ -42,12 +52,30 @@ impl Report {
 
     /// Notes what makes the file unusable. `place` is a range of bytes in the file.
     pub(crate) fn fault(&mut self, place: Option<Range<usize>>, message: impl Into<String>) {
-        self.faults.push(Finding { offset: place.map(|range| range.start), message: message.into() });
+        self.faults.push(Finding::new(place, Origin::File, message));
+    }
+
+    /// As [`Report::fault`], where the file itself is right, but what it refers to is not there or not fit.
+    pub(crate) fn fault_elsewhere(&mut self, place: Option<Range<usize>>, message: impl Into<String>) {
+        self.faults.push(Finding::new(place, Origin::Elsewhere, message));
+    }
+
+    /// Makes warnings of the faults after the first `count` and gives their lines, if what the file refers to is all that is
+    /// wrong; else changes nothing.
+    pub(crate) fn excuse_faults_after(&mut self, count: usize) -> Option<String> {
+        let later = self.faults.get(count..)?;
+        if later.is_empty() || later.iter().any(|fault| fault.origin == Origin::File) {
+            return None;
+        }
+        let excused = self.faults.split_off(count);
+        let lines = self.lines(&excused).join("; ");
+        self.warnings.extend(excused);
+        Some(lines)
     }
 
     /// Notes what an operator should know, but can be run with.
     pub(crate) fn warning(&mut self, place: Option<Range<usize>>, message: impl Into<String>) {
-        self.warnings.push(Finding { offset: place.map(|range| range.start), message: message.into() });
+        self.warnings.push(Finding::new(place, Origin::File, message));
     }
 
     /// Whether the file can be used.
@@ -91,6 +119,12 @@ impl Report {
         let inside =
             self.column_marks.partition_point(|&at| at < offset) - self.column_marks.partition_point(|&at| at < start);
         (line, offset - start - inside + 1)
+    }
+}
+
+impl Finding {
+    fn new(place: Option<Range<usize>>, origin: Origin, message: impl Into<String>) -> Self {
+        Self { offset: place.map(|range| range.start), origin, message: message.into() }
     }
 }
 

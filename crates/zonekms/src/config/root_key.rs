@@ -1,10 +1,12 @@
 //! `[root-key]` and `[root-key-next]`: which providers there are, and the secrets that these need themselves.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kms_crypto::SecretBytes;
-use kms_root_key::{Endpoint, OtherKms, OtherKmsSettings, Passphrase, RootKeyProvider, Token, TokenSettings};
+use kms_root_key::{
+    Endpoint, OtherKms, OtherKmsSettings, Passphrase, ProviderKind, RootKeyProvider, Token, TokenSettings,
+};
 use kms_service::ServiceClock;
 use rustls_pki_types::CertificateDer;
 use zeroize::Zeroizing;
@@ -14,7 +16,9 @@ use super::organisations::read_credential_name;
 use super::report::Report;
 use super::section::{Section, Text};
 use crate::private_files::{Guard, read_secret};
-use crate::root_key::{ConfiguredKey, GivenKey, Prompt, RootKeySource, RootKeys, Section as Name};
+use crate::root_key::{
+    AbsentProvider, ConfiguredKey, GivenKey, Prompt, RootKeySource, RootKeys, Section as Name, is_renewal_of,
+};
 use crate::tls;
 
 /// The longest passphrase, PIN or API secret, in bytes.
@@ -41,8 +45,15 @@ pub(super) fn read_root_keys(root: &mut Section<'_>, source: &Source<'_>, report
     let current = root.section("root-key", report);
     let next = root.optional_section("root-key-next", report);
     let has_next = next.is_some();
-    let current = current.and_then(|section| read_section(section, Name::RootKey, source, report));
-    let next = next.and_then(|section| read_section(section, Name::RootKeyNext, source, report));
+    let mut files = Vec::new();
+    let current = current.and_then(|mut section| {
+        let way = section.only_one_of(&WAYS, report);
+        let provider = way.and_then(|way| read_provider(&mut section, way, source, &mut files, report));
+        section.finish(report);
+        provider.map(|provider| ConfiguredKey { section: Name::RootKey, provider })
+    });
+    let next = next.and_then(|section| read_next(section, source, &mut files, report));
+    refuse_renewals_name(&files, report);
     (next.is_some() == has_next).then_some(())?;
     Some(RootKeys { current: current?, next })
 }
@@ -60,22 +71,50 @@ pub(super) fn read_only_token(root: &mut Section<'_>, source: &Source<'_>, repor
     read_token(section.section("pkcs11", report)?, source, report)
 }
 
-fn read_section(
-    mut section: Section<'_>,
-    name: Name,
+/// As long as the keyring needs only `[root-key]`, what this section refers to need not be there.
+fn read_next<'d>(
+    mut section: Section<'d>,
     source: &Source<'_>,
+    files: &mut Vec<(Text<'d>, PathBuf)>,
     report: &mut Report,
 ) -> Option<ConfiguredKey> {
+    let before = report.fault_count();
     let way = section.only_one_of(&WAYS, report);
-    let provider = way.and_then(|way| read_provider(&mut section, way, source, report));
+    let provider = way.and_then(|way| read_provider(&mut section, way, source, files, report));
     section.finish(report);
-    provider.map(|provider| ConfiguredKey { section: name, provider })
+    let provider = match (provider, way) {
+        (Some(provider), _) => provider,
+        (None, Some(way)) => Arc::new(AbsentProvider::new(kind_of(way), report.excuse_faults_after(before)?)),
+        (None, None) => return None,
+    };
+    Some(ConfiguredKey { section: Name::RootKeyNext, provider })
 }
 
-fn read_provider(
-    section: &mut Section<'_>,
+fn kind_of(way: &str) -> ProviderKind {
+    match way {
+        "pkcs11" => ProviderKind::Pkcs11,
+        "kms" => ProviderKind::OtherKms,
+        way if way.starts_with("passphrase-") => ProviderKind::Passphrase,
+        _ => ProviderKind::Given,
+    }
+}
+
+/// A renewal of the one file must never write, rename or remove the other.
+fn refuse_renewals_name(files: &[(Text<'_>, PathBuf)], report: &mut Report) {
+    for (text, path) in files {
+        for (_, other) in files.iter().filter(|(_, other)| is_renewal_of(path, other)) {
+            let told =
+                format!("a renewal of {} writes its new root key there; give this file another name", other.display());
+            text.fault(report, told);
+        }
+    }
+}
+
+fn read_provider<'d>(
+    section: &mut Section<'d>,
     way: &'static str,
     source: &Source<'_>,
+    files: &mut Vec<(Text<'d>, PathBuf)>,
     report: &mut Report,
 ) -> Option<Arc<dyn RootKeyProvider>> {
     match way {
@@ -104,10 +143,17 @@ fn read_provider(
                 "environment" => RootKeySource::Environment(text.as_str().to_owned()),
                 _ => RootKeySource::Credential(read_credential_name(&text, report)?),
             };
+            let file = match &place {
+                RootKeySource::File(path) => Some(path.clone()),
+                RootKeySource::Environment(_) | RootKeySource::Credential(_) => None,
+            };
             match GivenKey::load(place, source.environment) {
-                Ok(key) => Some(Arc::new(key)),
+                Ok(key) => {
+                    files.extend(file.map(|path| (text, path)));
+                    Some(Arc::new(key))
+                }
                 Err(fault) => {
-                    text.fault(report, fault);
+                    text.fault_elsewhere(report, fault);
                     None
                 }
             }
@@ -124,7 +170,8 @@ fn read_token(mut section: Section<'_>, source: &Source<'_>, report: &mut Report
     let module_text = module?;
     let module = module_text.path(source.base, report)?;
     if !module.is_file() {
-        module_text.fault(report, "there is no such PKCS#11 module (a shared library, such as libsofthsm2.so)");
+        module_text
+            .fault_elsewhere(report, "there is no such PKCS#11 module (a shared library, such as libsofthsm2.so)");
         return None;
     }
     Some(Token::new(TokenSettings {
@@ -182,7 +229,7 @@ fn read_authorities(
         None => (endpoint, Path::new(USUAL_AUTHORITIES).to_owned()),
     };
     tls::read_certificates(&path)
-        .map_err(|fault| text.fault(report, format!("authorities of {}: {fault}", path.display())))
+        .map_err(|fault| text.fault_elsewhere(report, format!("authorities of {}: {fault}", path.display())))
         .ok()
 }
 
@@ -206,14 +253,14 @@ fn read_secret_of(
 fn read_one_secret(key: &str, text: &Text<'_>, source: &Source<'_>, report: &mut Report) -> Option<SecretBytes> {
     let (path, guard) = if key.ends_with("-environment") {
         let Some(value) = (source.environment)(text.as_str()) else {
-            text.fault(report, "there is no such environment variable");
+            text.fault_elsewhere(report, "there is no such environment variable");
             return None;
         };
         return Some(SecretBytes::copy_from(&Zeroizing::new(value.into_encoded_bytes())));
     } else if key.ends_with("-credential") {
         let name = read_credential_name(text, report)?;
         let Some(directory) = (source.environment)("CREDENTIALS_DIRECTORY") else {
-            text.fault(
+            text.fault_elsewhere(
                 report,
                 "CREDENTIALS_DIRECTORY is not set: is the service started by systemd with LoadCredential=?",
             );
@@ -223,7 +270,7 @@ fn read_one_secret(key: &str, text: &Text<'_>, source: &Source<'_>, report: &mut
     } else {
         (text.path(source.base, report)?, Guard::Owner)
     };
-    read_secret(&path, SECRET_LIMIT, guard).map_err(|error| text.fault(report, error)).ok()
+    read_secret(&path, SECRET_LIMIT, guard).map_err(|error| text.fault_elsewhere(report, error)).ok()
 }
 
 fn place_of(key: &str, text: &Text<'_>) -> String {

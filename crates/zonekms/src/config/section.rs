@@ -216,6 +216,11 @@ impl<'d> Text<'d> {
         report.fault(Some(self.place.clone()), format!("{}: {message}", self.path));
     }
 
+    /// As [`Text::fault`], where the text is right, but what it refers to is not there or not fit.
+    pub(super) fn fault_elsewhere(&self, report: &mut Report, message: impl Display) {
+        report.fault_elsewhere(Some(self.place.clone()), format!("{}: {message}", self.path));
+    }
+
     pub(super) fn warning(&self, report: &mut Report, message: impl Display) {
         report.warning(Some(self.place.clone()), format!("{}: {message}", self.path));
     }

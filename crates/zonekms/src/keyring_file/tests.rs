@@ -211,6 +211,28 @@ fn a_damaged_keyring_is_refused() {
     assert!(matches!(zone.refusal(), KeyringFileError::Damaged { .. }));
 }
 
+/// A kill between two steps of writing may leave a second copy of the keyring, which no later rotation would reach.
+#[test]
+fn who_takes_the_zone_removes_every_copy_that_a_killed_process_left() {
+    let (zone, _) = Zone::started();
+    let (old, keyring) = (root_key_of(&zone.root_key()).unwrap(), &zone.location.keyring);
+    let parts =
+        ["keyring.part", "keyring.first-start.part", "keyring.restoring.part"].map(|name| zone.path("zone").join(name));
+    fs::hard_link(keyring, &parts[1]).unwrap();
+    fs::copy(keyring, &parts[0]).unwrap();
+    fs::copy(keyring, &parts[2]).unwrap();
+    let of_another = zone.path("zone/keyring2.part");
+    fs::write(&of_another, b"half").unwrap();
+    let lock = zone.lock();
+    for part in &parts {
+        assert!(!part.exists(), "{}", part.display());
+    }
+    assert!(of_another.exists(), "another zone's");
+    let OpenKeyring { file, .. } = zone.open(&lock).unwrap();
+    block_on(file.rotate(&zone.keys(), RotateTo::SameProvider, NOW)).unwrap();
+    assert!(!opens_something(&zone, &old));
+}
+
 /// The root key that a file of the zone's directory holds, if it is one.
 fn root_key_of(path: &Path) -> Option<RootKey> {
     let digits = fs::read_to_string(path).ok()?;
@@ -266,7 +288,7 @@ fn after_a_rotation_the_old_root_key_opens_nothing() {
     assert!(!opens_something(&zone, &old));
     let now = root_key_of(&zone.root_key()).unwrap();
     assert!(opens_something(&zone, &now));
-    assert!(!zone.path("root.key.next").exists());
+    assert!(!zone.path(".root.key.renewal").exists());
     // The live process goes on writing under the new one.
     keyring.add_epoch(&OsEntropy).unwrap();
     file.store(&keyring).unwrap();
@@ -281,7 +303,7 @@ fn a_rotation_cut_short_at_any_step_leaves_a_keyring_that_the_configuration_open
     let cut = || KeyringFileError::Io { path: PathBuf::new(), source: io::ErrorKind::Interrupted.into() };
     for to in [RotateTo::SameProvider, RotateTo::NextProvider] {
         for step in [Step::RootKeyMade, Step::KeyringWritten, Step::Settled] {
-            for left_over in [None, Some("zone/keyring.part"), Some("root.key.next.part")] {
+            for left_over in [None, Some("zone/keyring.part"), Some(".root.key.renewal.part")] {
                 let (zone, id) = Zone::started();
                 create_root_key_file(&zone.path("other.key"), &OsEntropy).unwrap();
                 let old = root_key_of(&zone.root_key()).unwrap();
@@ -303,7 +325,7 @@ fn a_rotation_cut_short_at_any_step_leaves_a_keyring_that_the_configuration_open
                 assert_eq!(keyring.store_id(), &id, "{title}");
                 let done = step != Step::RootKeyMade;
                 assert_eq!(opens_something(&zone, &old), !done, "{title}");
-                assert!(!zone.path("root.key.next").exists(), "{title}");
+                assert!(!zone.path(".root.key.renewal").exists(), "{title}");
                 let section =
                     if done && to == RotateTo::NextProvider { Section::RootKeyNext } else { Section::RootKey };
                 assert_eq!(file.status().unwrap().section, section, "{title}");
@@ -328,7 +350,7 @@ fn a_second_rotation_first_ends_the_one_before() {
         Step::RootKeyMade | Step::Settled => Ok(()),
     };
     block_on(file.rotate_stepwise(&zone.keys(), RotateTo::SameProvider, NOW, &cut)).unwrap_err();
-    assert!(zone.path("root.key.next").exists(), "the root key in use");
+    assert!(zone.path(".root.key.renewal").exists(), "the root key in use");
     block_on(file.rotate(&zone.keys(), RotateTo::SameProvider, NOW)).unwrap();
     drop(lock);
     let lock = zone.lock();
@@ -359,5 +381,80 @@ fn a_rotation_that_cannot_be_right_changes_nothing() {
     let wrong = refused(&RootKeys::only(Arc::new(wrong)), RotateTo::SameProvider);
     assert!(wrong.starts_with("wrong root key"), "{wrong}");
     assert_eq!(fs::read(&zone.location.keyring).unwrap(), before);
-    assert!(!zone.path("root.key.next").exists() && !zone.path("wrong.key.next").exists());
+    assert!(!zone.path(".root.key.renewal").exists() && !zone.path(".wrong.key.renewal").exists());
+}
+
+/// Somebody may well call the next root key `root.key.next`, as earlier versions called what they removed.
+#[test]
+fn a_root_key_that_somebody_prepared_beside_the_one_in_use_is_never_touched() {
+    let (zone, id) = Zone::started();
+    create_root_key_file(&zone.path("root.key.next"), &OsEntropy).unwrap();
+    let (first, next) = (fs::read(zone.root_key()).unwrap(), fs::read(zone.path("root.key.next")).unwrap());
+    let unchanged = |when| {
+        assert_eq!(fs::read(zone.root_key()).unwrap(), first, "{when}");
+        assert_eq!(fs::read(zone.path("root.key.next")).unwrap(), next, "{when}");
+    };
+    let lock = zone.lock();
+    let OpenKeyring { file, .. } = zone.open(&lock).unwrap();
+    unchanged("after a start");
+    block_on(file.rotate(&zone.keys_with_next("root.key.next"), RotateTo::NextProvider, NOW)).unwrap();
+    unchanged("after the rotation to it");
+    drop((file, lock));
+    for start in ["start", "second start"] {
+        let lock = zone.lock();
+        let OpenKeyring { keyring, file, .. } = zone.open_with(&lock, &zone.keys_with_next("root.key.next")).unwrap();
+        assert_eq!((keyring.store_id(), file.status().unwrap().section), (&id, Section::RootKeyNext), "{start}");
+        unchanged(start);
+    }
+}
+
+/// An earlier version was killed when the keyring was under `root.key.next`, which had not yet got its own name.
+#[test]
+fn a_renewal_that_an_earlier_version_did_not_end_still_opens_the_keyring() {
+    let (zone, id) = Zone::started();
+    create_root_key_file(&zone.path("root.key.next"), &OsEntropy).unwrap();
+    let lock = zone.lock();
+    let OpenKeyring { file, .. } = zone.open(&lock).unwrap();
+    block_on(file.rotate(&zone.keys_with_next("root.key.next"), RotateTo::NextProvider, NOW)).unwrap();
+    drop((file, lock));
+    let next = fs::read(zone.path("root.key.next")).unwrap();
+    for half in [None, Some("half")] {
+        if let Some(half) = half {
+            fs::write(zone.path(".root.key.renewal"), half).unwrap();
+            fs::set_permissions(zone.path(".root.key.renewal"), Permissions::from_mode(0o600)).unwrap();
+        }
+        let lock = zone.lock();
+        let opened = zone.open(&lock);
+        match half {
+            None => {
+                let OpenKeyring { keyring, file, .. } = opened.unwrap();
+                assert_eq!(keyring.store_id(), &id);
+                block_on(file.rotate(&zone.keys(), RotateTo::SameProvider, NOW)).unwrap();
+                assert!(opens_something(&zone, &root_key_of(&zone.root_key()).unwrap()));
+            }
+            // The renewal was done: what is half written is of no use.
+            Some(_) => assert!(opened.is_ok() && !zone.path(".root.key.renewal").exists()),
+        }
+        assert_eq!(fs::read(zone.path("root.key.next")).unwrap(), next, "{half:?}");
+    }
+}
+
+/// The root key was read, and then its file went: nothing may be wrapped under it.
+#[test]
+fn a_rotation_to_a_file_that_went_or_changed_meanwhile_changes_nothing() {
+    let (zone, _) = Zone::started();
+    create_root_key_file(&zone.path("other.key"), &OsEntropy).unwrap();
+    let lock = zone.lock();
+    let OpenKeyring { file, .. } = zone.open(&lock).unwrap();
+    let before = fs::read(&zone.location.keyring).unwrap();
+    let keys = zone.keys_with_next("other.key");
+    fs::remove_file(zone.path("other.key")).unwrap();
+    for changed in [false, true] {
+        if changed {
+            create_root_key_file(&zone.path("other.key"), &OsEntropy).unwrap();
+        }
+        let refused = block_on(file.rotate(&keys, RotateTo::NextProvider, NOW)).unwrap_err().to_string();
+        assert!(refused.contains("holds another root key than a moment ago, or none"), "{refused}");
+        assert_eq!(fs::read(&zone.location.keyring).unwrap(), before);
+    }
 }

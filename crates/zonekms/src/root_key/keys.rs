@@ -74,6 +74,8 @@ impl RootKeys {
             let configured = self.all().map(|candidate| candidate.to_string()).collect::<Vec<_>>().join(", ");
             return Err(NoRootKey::OtherProvider { needed: descriptor.kind(), configured });
         }
+        // A file may be the root key of the one section, and beside that of the other: who names it comes first.
+        candidates.sort_by_key(|candidate| candidate.provider.fingerprint() != Some(wanted));
         let mut pause = Pause::first();
         let mut refusal: Option<NoRootKey> = None;
         loop {

@@ -30,7 +30,7 @@ fn a_server_killed_while_it_rotates_starts_again() {
 
         let server = zone.start();
         let now = fs::read_to_string(zone.path("root.key")).unwrap();
-        assert!(!zone.path("root.key.next").exists(), "kill {kill}: what is left of a rotation is gone");
+        assert!(!zone.path(".root.key.renewal").exists(), "kill {kill}: what is left of a rotation is gone");
         assert!(!answered || now != old, "kill {kill}: an answered rotation is lost");
         if now != old {
             rotated += 1;

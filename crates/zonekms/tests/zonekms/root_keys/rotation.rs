@@ -92,3 +92,60 @@ fn each_zone_of_a_lab_has_a_root_key_to_rotate() {
     let offline = run(&["root-key", "rotate", "--data-dir", data, "--zone", "de-fra-1"]);
     assert!(text(&offline.stdout).contains("generation   3\n"), "{offline:?}");
 }
+
+#[test]
+fn the_next_root_key_may_be_called_next_but_not_as_the_renewal_of_the_other() {
+    let zone = Zone::new("[root-key]\nfile = \"root.key\"");
+    zone.make_root_key("root.key");
+    stop(zone.start());
+    zone.make_root_key("root.key.next");
+    let prepared = fs::read(zone.path("root.key.next")).unwrap();
+    stop(zone.start());
+    zone.configure("[root-key]\nfile = \"root.key\"\n[root-key-next]\nfile = \"root.key.next\"\n");
+    let rotated = zone.run(&["root-key", "rotate", "--to-next"]);
+    assert!(rotated.contains("section      [root-key-next]\n"), "{rotated}");
+    stop(zone.start());
+    assert_eq!(fs::read(zone.path("root.key.next")).unwrap(), prepared);
+
+    fs::rename(zone.path("root.key.next"), zone.path(".root.key.renewal")).unwrap();
+    let refused = "a renewal of ";
+    for (current, next) in [("root.key", ".root.key.renewal"), (".root.key.renewal", "root.key")] {
+        zone.configure(&format!("[root-key]\nfile = \"{current}\"\n[root-key-next]\nfile = \"{next}\"\n"));
+        let told = zone.refusal(&["root-key", "rotate", "--to-next"]);
+        assert!(told.contains(refused) && told.contains("give this file another name"), "{told}");
+    }
+    assert_eq!(fs::read(zone.path(".root.key.renewal")).unwrap(), prepared);
+    // As the only one it opens the zone.
+    zone.configure("[root-key]\nfile = \".root.key.renewal\"");
+    stop(zone.start());
+}
+
+#[test]
+fn a_next_root_key_that_is_not_there_stops_only_who_needs_it() {
+    let zone = Zone::new("[root-key]\nfile = \"root.key\"");
+    zone.make_root_key("root.key");
+    let current = "[root-key]\nfile = \"root.key\"\n";
+    let token = "[root-key-next.pkcs11]\nmodule = \"gone.so\"\ntoken = \"t\"\nkey = \"k\"\npin-file = \"pin\"\n";
+    for (next, told) in [
+        ("[root-key-next]\nfile = \"gone.key\"\n", "root-key-next.file: cannot be opened"),
+        (token, "there is no such PKCS#11 module"),
+        ("[root-key-next]\npassphrase-environment = \"GONE\"\n", "there is no such environment variable"),
+    ] {
+        zone.configure(&format!("{current}{next}"));
+        stop(zone.start());
+        let refused = zone.refusal(&["root-key", "rotate", "--to-next"]);
+        assert!(refused.contains("[root-key-next]") && refused.contains(told), "{refused}");
+        // Another root key in the same place is nothing that the next one is needed for.
+        zone.run(&["root-key", "rotate"]);
+    }
+    // What is wrong in the file itself is still a fault.
+    zone.configure(&format!("{current}[root-key-next]\nfile = \"gone.key\"\nfil = 1\n"));
+    assert!(zone.refusal(&["check-config"]).contains("has 2 faults"), "{}", zone.refusal(&["check-config"]));
+    // A keyring that needs it is not opened without it.
+    zone.write("passphrase", "orbit candle seven velvet quarry lamp");
+    zone.configure(NEXT_PASSPHRASE);
+    zone.run(&["root-key", "rotate", "--to-next"]);
+    fs::remove_file(zone.path("passphrase")).unwrap();
+    let refused = zone.refusal(&["root-key", "rotate"]);
+    assert!(refused.contains("[root-key-next]") && refused.contains("cannot be opened"), "{refused}");
+}
