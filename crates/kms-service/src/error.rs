@@ -107,6 +107,17 @@ pub enum StartError {
     /// The audit log could not be written.
     #[error("{0}: see that its disk has room and can be written")]
     Audit(#[from] NotRecorded),
+    /// The store is an earlier one than the audit log was kept with.
+    #[error(
+        "the store was put back to an earlier state: the audit log knows of {commits} commits more than the store has. With \
+         this store, keys disabled or deleted since would work again, and versions and revisions would be used twice. Put \
+         the newest store, manifest and keyring back, or make the zone anew from a backup with `zonekms restore`. To go on \
+         with this store all the same, accept it with `zonekms adopt-store`"
+    )]
+    SetBack {
+        /// How many commits the store lacks.
+        commits: u64,
+    },
     /// A record was written by a newer ZoneKMS.
     #[error(
         "record {record} has format {found}, which this version does not know: start the newer version that wrote it"

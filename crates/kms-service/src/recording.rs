@@ -10,8 +10,9 @@ use std::net::IpAddr;
 use crate::accounts::Undertaking;
 use crate::audit::{Actor, AuditEntry, AuditLog, Destination, NotRecorded, Outcome, Settled};
 use crate::caller::Caller;
-use crate::error::KmsError;
+use crate::error::{KmsError, StartError};
 use crate::kms::{Kms, Zone};
+use crate::set_back::refuse_set_back;
 
 /// A change that was committed, as the log tells it.
 pub(crate) struct Recorded<'a> {
@@ -206,9 +207,11 @@ impl Zone {
         self.audit.record_change(&entry).await
     }
 
-    /// Records the changes that an earlier run stored and could not record any more, and that this one has started.
-    pub(crate) async fn record_start(&self, stored: StoreRevision) -> Result<(), NotRecorded> {
+    /// Records the changes that an earlier run stored and could not record any more, and that this one has started. A store
+    /// that was put back is refused.
+    pub(crate) async fn record_start(&self, stored: StoreRevision) -> Result<(), StartError> {
         let accounted = self.audit.accounted();
+        refuse_set_back(self.audit.as_ref(), &accounted, stored, self.clock.now()).await?;
         if let Some(settled) = accounted.settled {
             let beyond = accounted.commits.iter().filter(|commit| **commit > settled.revision && **commit <= stored);
             let known = settled.revision.get() + beyond.count() as u64;
@@ -220,11 +223,6 @@ impl Zone {
             if stored.get() > known {
                 self.record_act("recover-commits", Actor::Server, Some(stored.get() - known)).await?;
             }
-            // The log knows of later commits than the store has.
-            let latest = accounted.commits.last().copied().max(Some(settled.revision)).unwrap_or(stored);
-            if latest > stored {
-                self.record_act("store-set-back", Actor::Server, Some(latest.get() - stored.get())).await?;
-            }
         } else if stored.get() > 0 {
             // A restored zone, or a log that begins anew elsewhere; or someone removed the log.
             tracing::warn!(
@@ -235,7 +233,7 @@ impl Zone {
             );
             self.record_act("earlier-commits", Actor::Server, Some(stored.get())).await?;
         }
-        self.record_act("start", Actor::Server, None).await
+        Ok(self.record_act("start", Actor::Server, None).await?)
     }
 
     async fn record_recovered(&self, (key, organisation, revision): Change) -> Result<(), NotRecorded> {

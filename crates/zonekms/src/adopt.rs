@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use kms_audit::{FileAuditLog, LogKeys};
 use kms_crypto::{Entropy, OsEntropy};
+use kms_service::{AuditLog, ServiceClock, record_adoption};
 use kms_storage::{SledPaths, SledStore};
 
 use crate::config;
@@ -12,7 +14,8 @@ use crate::keyring_file::{OpenKeyring, ZoneLock};
 use crate::root_key::Environment;
 use crate::zone_server::ManifestTags;
 
-/// Writes the manifest of the configured store anew, and says at which revision the store stands.
+/// Writes the manifest of the configured store anew, has the audit log take the store as it stands, and says at which revision
+/// that is.
 pub(crate) fn adopt_store(file: &Path, environment: Environment<'_>) -> Result<String, Failure> {
     let (config, _) = config::load(file, environment).map_err(Failure::input)?;
     let lock = ZoneLock::take(&config.store).map_err(Failure::run)?;
@@ -20,8 +23,23 @@ pub(crate) fn adopt_store(file: &Path, environment: Environment<'_>) -> Result<S
     let runtime = crate::serve::runtime()?;
     let opened = runtime.block_on(OpenKeyring::open_existing(&lock, &config.zone, &config.root_keys, &entropy));
     let OpenKeyring { keyring, for_manifest, .. } = opened.map_err(Failure::run)?;
+    // Before the manifest: without its log the zone would not be served either.
+    let clock = Arc::new(ServiceClock::system());
+    let log_clock = Arc::clone(&clock);
+    let log_keys = LogKeys::derive(&keyring, &config.zone).map_err(Failure::run)?;
+    let log = FileAuditLog::open(config.audit, log_keys, Arc::new(move || log_clock.now())).map_err(Failure::run)?;
     let paths = SledPaths { store: config.store.directory, manifest: config.store.manifest };
     let adopted = SledStore::adopt_manifest(paths, *keyring.store_id(), Arc::new(ManifestTags(for_manifest)));
     let revision = runtime.block_on(adopted).map_err(Failure::run)?;
-    Ok(format!("the store is adopted as it stands, at revision {}", revision.get()))
+    let recorded = runtime.block_on(async {
+        let recorded = record_adoption(&log, revision, clock.now()).await;
+        log.close().await;
+        recorded
+    });
+    let missing = recorded.map_err(|fault| Failure::run(format!("{fault}: make room, and repeat the command")))?;
+    let mut text = format!("the store is adopted as it stands, at revision {}", revision.get());
+    if missing > 0 {
+        text += &format!("; the audit log knew of {missing} commits more, which are given up");
+    }
+    Ok(text)
 }

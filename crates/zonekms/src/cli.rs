@@ -41,8 +41,8 @@ pub(crate) enum Command {
         #[command(flatten)]
         config: ConfigArgument,
     },
-    /// Accept the store as it is, after its manifest was lost or a backup was put in its place. Keys that were disabled or
-    /// deleted after that backup are back.
+    /// Accept the store as it is, after its manifest was lost or older files were put in its place. Keys that were disabled or
+    /// deleted since are back. The audit log is told.
     AdoptStore {
         #[command(flatten)]
         config: ConfigArgument,

@@ -5,11 +5,12 @@ use kms_audit::{FileAuditLog, verify_log};
 use kms_crypto::{EncryptionContext, Keyring, MacKey, OsEntropy, SecretBytes};
 use kms_lifecycle::{Command, Reach};
 use kms_service::{
-    Caller, CreateKey, CredentialConfig, KeyringNotStored, KeyringVault, Kms, KmsConfig, KmsError, OrganisationConfig,
-    Parts, ReEncryptDestination, ReEncryptSource, RequestOrigin, Running, SHRED_AFTER, ServiceClock,
+    Actor, AuditEntry, AuditLog, Caller, CreateKey, CredentialConfig, KeyringNotStored, KeyringVault, Kms, KmsConfig,
+    KmsError, OrganisationConfig, Outcome, Parts, ReEncryptDestination, ReEncryptSource, RequestOrigin, Running,
+    SHRED_AFTER, ServiceClock, Settled, StartError, record_adoption,
 };
-use kms_storage::{MemoryStore, Store};
-use kms_types::{DataKeyLength, DeletionDelay, KeyId};
+use kms_storage::{MemoryStore, Store, StoreRevision};
+use kms_types::{DataKeyLength, DeletionDelay, KeyId, Timestamp};
 use serde_json::Value;
 use std::fs;
 use std::path::PathBuf;
@@ -35,6 +36,10 @@ impl KeyringVault for Forgetful {
 }
 
 async fn start(scene: &Scene, store: &Arc<MemoryStore>) -> Zone {
+    try_start(scene, store).await.unwrap_or_else(|error| panic!("{error}"))
+}
+
+async fn try_start(scene: &Scene, store: &Arc<MemoryStore>) -> Result<Zone, StartError> {
     let clock = Arc::new(ServiceClock::system());
     let now = Arc::clone(&clock);
     let log = FileAuditLog::open(scene.settings.clone(), scene.keys(), Arc::new(move || now.now()));
@@ -58,11 +63,11 @@ async fn start(scene: &Scene, store: &Arc<MemoryStore>) -> Zone {
         keys_per_organisation: 100,
         replication: None,
     };
-    let (kms, running) = Kms::start(config, parts).await.unwrap_or_else(|error| panic!("{error}"));
+    let (kms, running) = Kms::start(config, parts).await?;
     let tag = MacKey::new(SECRET).tag(&[b"hello"]);
     let origin = RequestOrigin { id: 0xabc, address: Some("192.0.2.7".parse().unwrap()) };
     let caller = kms.authenticate("EXO1", &[b"hello"], &tag).unwrap().with_origin(origin);
-    Zone { kms, running, caller, clock }
+    Ok(Zone { kms, running, caller, clock })
 }
 
 impl Zone {
@@ -209,17 +214,74 @@ async fn a_change_that_a_crash_kept_from_the_log_is_recovered() {
 }
 
 #[tokio::test]
-async fn a_store_that_was_set_back_is_told_once() {
+async fn a_store_that_was_set_back_is_refused_until_it_is_adopted() {
     let (scene, store) = (Scene::new(), Arc::new(MemoryStore::new()));
     let zone = start(&scene, &store).await;
     zone.create("first").await;
     zone.create("second").await;
-    zone.stop().await;
+    zone.kill(&scene);
     let earlier = Arc::new(MemoryStore::new());
+    for refusals in 1..=3 {
+        let refused = try_start(&scene, &earlier).await.err();
+        assert!(matches!(refused, Some(StartError::SetBack { commits: 2 })), "{refused:?}");
+        assert_eq!((scene.count("store-set-back"), scene.count("start")), (refusals, 1), "it is told, and not started");
+    }
+    let told = scene.entries();
+    let told = of(&told, "store-set-back");
+    assert_eq!((&told["result"], &told["count"], &told["commit"]), (&"refused".into(), &2.into(), &2.into()));
+    // The newer store is still welcome.
+    start(&scene, &store).await.stop().await;
+    assert_eq!(scene.count("recover-commits"), 0);
+
+    assert_eq!(adopt(&scene, 0).await, 2);
+    let told = scene.entries();
+    let told = of(&told, "adopt-store");
+    assert_eq!((&told["by"], &told["count"], &told["settled"]), (&"operator".into(), &2.into(), &0.into()));
     start(&scene, &earlier).await.kill(&scene);
-    assert_eq!(of(&scene.entries(), "store-set-back")["count"], 2);
     start(&scene, &earlier).await.stop().await;
-    assert_eq!((scene.count("store-set-back"), scene.count("recover")), (1, 0));
+    assert_eq!((scene.count("store-set-back"), scene.count("recover"), scene.count("recover-commits")), (3, 0, 0));
+    verify_log(scene.directory(), &scene.expected()).unwrap();
+}
+
+/// A commit beyond what is settled is in the newest file alone, and every start begins a new one.
+#[tokio::test]
+async fn a_refused_start_forgets_no_commit() {
+    let scene = Scene::new();
+    let log = scene.open();
+    let time = Timestamp::from_nanos(1_790_000_000_000_000_000);
+    let change = AuditEntry {
+        commit: Some(StoreRevision::new(7)),
+        settled: Some(Settled { revision: StoreRevision::new(3), at: time }),
+        ..AuditEntry::new(time, "create-kms-key", Actor::Server, Outcome::Done)
+    };
+    log.record_change(&change).await.unwrap();
+    log.close().await;
+    for _ in 0..3 {
+        let refused = try_start(&scene, &Arc::new(MemoryStore::new())).await.err();
+        assert!(matches!(refused, Some(StartError::SetBack { commits: 7 })), "{refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_adoption_hides_nothing_that_the_store_has_beyond_the_log() {
+    let (scene, store) = (Scene::new(), Arc::new(MemoryStore::new()));
+    let zone = start(&scene, &store).await;
+    let before = files(&scene);
+    zone.create("unseen").await;
+    zone.kill(&scene);
+    put_back(&scene, &before);
+    assert_eq!(adopt(&scene, 1).await, 0);
+    start(&scene, &store).await.stop().await;
+    assert_eq!(scene.count("recover"), 1);
+}
+
+/// What `zonekms adopt-store` does with the log of a store that stands at `revision`.
+async fn adopt(scene: &Scene, revision: u64) -> u64 {
+    let log = scene.open();
+    let now = ServiceClock::system().now();
+    let missing = record_adoption(&log, StoreRevision::new(revision), now).await.unwrap();
+    log.close().await;
+    missing
 }
 
 #[tokio::test]

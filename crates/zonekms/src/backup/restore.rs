@@ -4,6 +4,8 @@
 //! cut short; so there is no instant at which a kill leaves half a zone that looks like a whole one.
 
 use std::fmt::Write;
+use std::fs;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -31,6 +33,7 @@ pub(crate) fn restore(arguments: &RestoreArguments) -> Result<String, Failure> {
     // Before the long part.
     let lock = ZoneLock::take(&files.store).map_err(Failure::run)?;
     require_empty(&files.store).map_err(Failure::run)?;
+    require_no_log(&files.audit)?;
     let mut progress = Progress::new("verified");
     let verified = verify_backup(&unlock, open(file)?, &mut |records| progress.show(records, None));
     drop(progress);
@@ -67,6 +70,26 @@ pub(crate) fn restore(arguments: &RestoreArguments) -> Result<String, Failure> {
         Ok::<_, Failure>(restored)
     })?;
     Ok(describe_restored(file, &verified, &restored))
+}
+
+/// The restored zone has a new keyring, and its log another key than any that is there: the server would not go on with that.
+fn require_no_log(directory: &Path) -> Result<(), Failure> {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Failure::run(format!("{}: {error}", directory.display()))),
+    };
+    for entry in entries {
+        let path = entry.map_err(|error| Failure::run(format!("{}: {error}", directory.display())))?.path();
+        if path.extension().is_some_and(|ending| ending == "jsonl") {
+            return Err(Failure::run(format!(
+                "{} holds the audit log of an earlier zone, and a restored zone begins a log of its own: keep that one, and \
+                 move it away or name another audit.directory",
+                directory.display()
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// A new lab has no root key yet, and no configuration that could name one.

@@ -84,7 +84,7 @@ impl Writing<'_> {
 
 /// Under the zone's lock, so that no server starts meanwhile.
 async fn of_files(files: ZoneFiles, lock: Lock, file: &mut Writing<'_>) -> Result<BackupSummary, Failure> {
-    let ZoneFiles { zone, store: location, root_keys } = files;
+    let ZoneFiles { zone, store: location, root_keys, .. } = files;
     let keys = root_keys.load(PROCESS_ENVIRONMENT)?;
     let held = ZoneLock::take(&location).map_err(Failure::run)?;
     let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);

@@ -1,6 +1,7 @@
 //! The section of the audit log.
 
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use kms_audit::{AuditSettings, CryptoCalls, WhenFull};
@@ -46,6 +47,19 @@ pub(super) fn read_audit(
     section.duration("checkpoint-interval", second..=hour, &mut settings.checkpoint_interval, report);
     section.finish(report);
     Some(settings)
+}
+
+/// Where the log lies, and nothing else of the section.
+pub(super) fn read_audit_directory(
+    root: &mut Section<'_>,
+    store: &StoreLocation,
+    source: &Source<'_>,
+    report: &mut Report,
+) -> PathBuf {
+    let section = root.optional_section("audit", report);
+    let directory = section.and_then(|mut section| section.optional_text("directory", report));
+    let path = directory.and_then(|text| text.path(source.base, report));
+    path.unwrap_or_else(|| store.beside("audit"))
 }
 
 fn crypto_calls(text: &Text<'_>, report: &mut Report) -> Option<CryptoCalls> {

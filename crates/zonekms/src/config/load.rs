@@ -11,7 +11,7 @@ use kms_types::ZoneName;
 use toml::de::DeTable;
 use zeroize::Zeroizing;
 
-use super::audit::read_audit;
+use super::audit::{read_audit, read_audit_directory};
 use super::organisations::read_organisations;
 use super::replication::read_replication;
 use super::report::Report;
@@ -38,6 +38,8 @@ pub struct Places {
     pub zone: ZoneName,
     /// Where the data lies.
     pub store: StoreLocation,
+    /// Where the audit log lies.
+    pub audit: PathBuf,
     /// Where operators' commands reach the running server.
     pub control_socket: PathBuf,
 }
@@ -51,7 +53,8 @@ pub fn places(file: &Path) -> Result<Places, Box<Report>> {
         let zone = root.text("zone", report).and_then(|text| text.parse(report));
         let store = read_store(&mut root, source, report)?;
         let control_socket = read_control(&mut root, &store, source, report)?;
-        Some(Places { zone: zone?, store, control_socket })
+        let audit = read_audit_directory(&mut root, &store, source, report);
+        Some(Places { zone: zone?, store, audit, control_socket })
     })?;
     Ok(places)
 }

@@ -75,7 +75,7 @@ pub(crate) fn root_key_rotate(arguments: &RotateArguments) -> Result<String, Fai
 
 /// Under the zone's lock, so that no server starts meanwhile.
 async fn rotate_files(files: ZoneFiles, to: RotateTo) -> Result<Value, Failure> {
-    let ZoneFiles { zone, store, root_keys } = files;
+    let ZoneFiles { zone, store, root_keys, .. } = files;
     let keys = root_keys.load(PROCESS_ENVIRONMENT)?;
     let lock = ZoneLock::take(&store).map_err(Failure::run)?;
     let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);

@@ -24,7 +24,7 @@ pub(crate) struct Target {
 
 /// Where its files are, for commands that can do without a server.
 enum Files {
-    Config { file: PathBuf, store: StoreLocation },
+    Config { file: PathBuf, store: StoreLocation, audit: PathBuf },
     Lab { data_dir: PathBuf },
 }
 
@@ -32,6 +32,8 @@ enum Files {
 pub(crate) struct ZoneFiles {
     pub(crate) zone: ZoneName,
     pub(crate) store: StoreLocation,
+    /// The directory of the audit log.
+    pub(crate) audit: PathBuf,
     pub(crate) root_keys: RootKeysFrom,
 }
 
@@ -41,12 +43,12 @@ impl Target {
         let TargetArguments { config, data_dir, zone } = arguments;
         match (config, data_dir) {
             (Some(file), _) => {
-                let Places { zone: configured, store, control_socket } =
+                let Places { zone: configured, store, audit, control_socket } =
                     config::places(file).map_err(Failure::input)?;
                 if let Some(zone) = zone.as_ref().filter(|zone| **zone != configured) {
                     return Err(Failure::input(format!("{} is for zone {configured}, not {zone}", file.display())));
                 }
-                let files = Files::Config { file: file.clone(), store };
+                let files = Files::Config { file: file.clone(), store, audit };
                 Ok(Self { socket: control_socket, zone: Some(configured), files })
             }
             (None, Some(directory)) => {
@@ -72,14 +74,15 @@ impl Target {
     /// The zone's files, to be worked on under the zone's lock.
     pub(crate) fn files(&self) -> Result<ZoneFiles, Failure> {
         let zone = self.zone.clone().ok_or_else(|| Failure::input("which zone? give --zone"))?;
-        let (root_keys, store) = match &self.files {
-            Files::Config { file, store } => (RootKeysFrom::Config(file.clone()), store.clone()),
+        let (root_keys, store, audit) = match &self.files {
+            Files::Config { file, store, audit } => (RootKeysFrom::Config(file.clone()), store.clone(), audit.clone()),
             Files::Lab { data_dir } => {
                 let (root_key, store) = zone_files(data_dir, &zone);
-                (RootKeysFrom::KeyFile(root_key), store)
+                let audit = store.beside("audit");
+                (RootKeysFrom::KeyFile(root_key), store, audit)
             }
         };
-        Ok(ZoneFiles { zone, store, root_keys })
+        Ok(ZoneFiles { zone, store, audit, root_keys })
     }
 }
 
