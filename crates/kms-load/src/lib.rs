@@ -1,7 +1,7 @@
 //! A load generator with which key management services are measured, and measured side by side.
 //!
 //! A [`Session`] holds a target's keys; [`Session::visit`] puts one kind of load on it for a while and gives a [`Visit`].
-//! [`run`] makes all visits of a [`Plan`], interleaved and repeated, and gives a [`Report`].
+//! [`run`] makes all visits of a [`Sweep`], interleaved and repeated, and gives a [`Report`].
 //!
 //! How it measures, and what keeps it from measuring itself, is in `docs/performance.md`.
 
