@@ -157,19 +157,10 @@ impl Records {
         sealed: &[u8],
     ) -> Result<Opened, Unusable> {
         let plain = self.epochs.open(place, version, sealed)?;
-        let is_home = |key_id, owner: &OrganisationName| match place.kind() {
-            RecordKind::Key { organisation, id } => *id == key_id && organisation == owner,
-            RecordKind::Name { .. } => false,
-        };
-        match record::decode(plain.expose())? {
-            Record::Tombstone(tombstone) if is_home(tombstone.id, &tombstone.organisation) => {
-                Ok(Opened::Tombstone(tombstone))
-            }
-            Record::Key(key, secrets) if is_home(key.id, &key.organisation) => {
-                let material = verified_material(&key, secrets)?;
-                Ok(Opened::Key(Snapshot::new(Key::restore(to_parts(&self.names, key)?)?, material, version)))
-            }
-            Record::Tombstone(_) | Record::Key(..) | Record::Name(_) => Err(Unusable::Misplaced),
+        match read_content(&self.names, place, plain.expose())? {
+            Content::Key(key, material) => Ok(Opened::Key(Snapshot::new(*key, material, version))),
+            Content::Tombstone(tombstone) => Ok(Opened::Tombstone(tombstone)),
+            Content::Name(_) => Err(Unusable::Misplaced),
         }
     }
 

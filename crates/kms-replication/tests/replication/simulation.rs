@@ -78,9 +78,8 @@ fn clusters_keep_every_rule() {
     }
 }
 
-/// `cargo test -p kms-replication ten_thousand_clusters -- --ignored --nocapture`
 #[test]
-#[ignore = "takes a minute"]
+#[ignore = "takes a minute: cargo test -p kms-replication -- --ignored --nocapture ten_thousand_clusters"]
 fn ten_thousand_clusters_keep_every_rule() {
     let coverage = run_all(0..10_000);
     println!("{coverage}");

@@ -335,9 +335,8 @@ fn resident() -> u64 {
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// `cargo test -p kms-service -- --ignored --nocapture hundred_thousand`
 #[tokio::test]
-#[ignore = "makes 100,000 keys"]
+#[ignore = "makes 100,000 keys: cargo test -p kms-service --test service -- --ignored --nocapture hundred_thousand"]
 async fn a_hundred_thousand_keys_take_a_page_of_memory() {
     let world = World { keys_per_organisation: 200_000, ..World::new() };
     let zone = world.start().await;
