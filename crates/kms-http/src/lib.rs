@@ -9,6 +9,7 @@
 //! Answers that hold plaintext, and bodies that were joined from pieces, are wiped after use. The buffers of hyper and of a TLS session
 //! cannot be: bodies and answers pass through them, and a body that came in one piece is read in hyper's.
 
+mod ahead;
 mod answer_body;
 mod answers;
 mod base64_text;
@@ -27,15 +28,20 @@ pub mod measured;
 mod operation_faults;
 mod operations;
 mod places;
+mod plain_connection;
+mod plain_head;
 mod plain_object;
 mod problem;
 mod progress;
+mod reply;
+mod request_head;
 mod request_id;
 mod request_log;
 mod request_metrics;
 mod requests;
 mod route;
 mod stream;
+mod watch;
 
 pub use answer_body::{AnswerBody, AnswerBytes};
 pub use connections::{Handshake, serve};
