@@ -25,9 +25,8 @@ pub(crate) fn adopt_store(file: &Path, environment: Environment<'_>) -> Result<S
     let OpenKeyring { keyring, for_manifest, .. } = opened.map_err(Failure::run)?;
     // Before the manifest: without its log the zone would not be served either.
     let clock = Arc::new(ServiceClock::system());
-    let log_clock = Arc::clone(&clock);
     let log_keys = LogKeys::derive(&keyring, &config.zone).map_err(Failure::run)?;
-    let log = FileAuditLog::open(config.audit, log_keys, Arc::new(move || log_clock.now())).map_err(Failure::run)?;
+    let log = FileAuditLog::open(config.audit, log_keys, Arc::clone(&clock)).map_err(Failure::run)?;
     let paths = SledPaths { store: config.store.directory, manifest: config.store.manifest };
     let adopted = SledStore::adopt_manifest(paths, *keyring.store_id(), Arc::new(ManifestTags(for_manifest)));
     let revision = runtime.block_on(adopted).map_err(Failure::run)?;
