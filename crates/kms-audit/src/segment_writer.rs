@@ -16,8 +16,6 @@ pub(crate) struct SegmentWriter {
     pub(crate) first: u64,
     /// When it was begun, by the elapsed clock.
     pub(crate) begun: Duration,
-    /// How many lines the newest checkpoint in its file covers.
-    signed: u64,
     /// The segment after this one, of which a failed beginning may have left files.
     stray: Option<Segment>,
 }
@@ -60,7 +58,7 @@ impl SegmentWriter {
         let mut lines = Appended::open(segment.lines_path(), 0)?;
         lines.uncertain = true;
         lines.append(header)?;
-        Ok(Self { lines, checkpoints, first: segment.first, begun: elapsed, signed: segment.first, stray: None })
+        Ok(Self { lines, checkpoints, first: segment.first, begun: elapsed, stray: None })
     }
 
     /// Takes note that the segment that begins with line `first` could not be begun, so that this one goes on.
@@ -83,15 +81,10 @@ impl SegmentWriter {
         self.lines.append(lines)
     }
 
-    /// Appends a checkpoint, unless the newest one says the same.
+    /// Appends a checkpoint, which covers more than the newest one in its file.
     pub(crate) fn checkpoint(&mut self, checkpoint: &SignedCheckpoint) -> io::Result<()> {
-        let size = checkpoint.checkpoint().size();
-        if size > self.signed {
-            self.lines.check_place()?;
-            append_checkpoint(&mut self.checkpoints, checkpoint)?;
-            self.signed = size;
-        }
-        Ok(())
+        self.lines.check_place()?;
+        append_checkpoint(&mut self.checkpoints, checkpoint)
     }
 }
 

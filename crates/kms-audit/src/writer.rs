@@ -36,6 +36,7 @@ pub(crate) struct Writer {
     /// Bodies that are not durable yet, and how far they settle.
     backlog: Vec<u8>,
     settling: Option<Settled>,
+    /// How many entries the newest checkpoint covers.
     checkpoint_size: u64,
     /// By the elapsed clock: lifecycle time stands still behind a store that is ahead of it, and checkpoints must not.
     checkpoint_at: Duration,
