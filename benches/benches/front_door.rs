@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::http::Request;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use http_body_util::Full;
-use kms_crypto::MacKey;
 use kms_http::{FrontDoor, measured};
 use tokio::runtime::{Builder, Runtime};
-use zonekms_benches::in_process::{self, NOW, SECRET};
-use zonekms_benches::signing::{Signer, base64};
+use zonekms_benches::in_process::{self, NOW};
 
 const SIZES: [usize; 3] = [32, 4096, 65_536];
 
@@ -24,8 +24,7 @@ fn whole_requests(c: &mut Criterion) {
     let runtime = runtime();
     let (front_door, _running) = runtime.block_on(in_process::front_door()).expect("a zone in memory starts");
     let front_door = Arc::new(front_door);
-    let key = MacKey::new(SECRET);
-    let signer = Signer { credential: "EXObench", key: &key };
+    let signer = in_process::signer();
     let path = runtime.block_on(in_process::encrypt_path(&front_door, &signer)).expect("a key is made");
     let mut group = c.benchmark_group("request");
     for size in SIZES {
@@ -72,7 +71,7 @@ fn bodies(c: &mut Criterion) {
             b.iter(|| measured::write_ciphertext(black_box(&ciphertext)));
         });
         assert_eq!(measured::read_encrypt(body.as_bytes()), Some(size));
-        assert_eq!(measured::write_ciphertext(&ciphertext), Some(base64(&ciphertext).len() + 17));
+        assert_eq!(measured::write_ciphertext(&ciphertext), Some(BASE64_STANDARD.encode(&ciphertext).len() + 17));
     }
 }
 

@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::http::Request;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use http_body_util::Full;
 use kms_crypto::{Keyring, OsEntropy, SecretBytes};
 use kms_http::{FrontDoor, RequestLimits};
+use kms_load::{Exo2Signer, Secret};
 use kms_service::{
     CredentialConfig, Kms, KmsConfig, NoAuditLog, NoKeyringVault, OrganisationConfig, Parts, Running, SHRED_AFTER,
     ServiceClock, TimeSource,
@@ -16,16 +19,14 @@ use kms_service::{
 use kms_storage::MemoryStore;
 use kms_types::Timestamp;
 
-use crate::signing::{Signer, base64};
-
 /// The time that signatures are made and checked at, in seconds since 1970.
-pub const NOW: i64 = 1_893_455_900;
+pub const NOW: u64 = 1_893_455_900;
 
 /// The id of the one API key.
-pub const CREDENTIAL: &str = "EXObench";
+const API_KEY: &str = "EXObench";
 
 /// The secret of the one API key.
-pub const SECRET: &[u8] = b"a secret that is long enough";
+const API_SECRET: &str = "a secret that is long enough";
 
 /// Time is not what is measured, and valgrind cannot run what reads the system's clocks.
 struct NoClock;
@@ -36,7 +37,7 @@ impl TimeSource for NoClock {
     }
 
     fn elapsed(&self) -> Duration {
-        Duration::from_secs(NOW.unsigned_abs())
+        Duration::from_secs(NOW)
     }
 }
 
@@ -46,7 +47,8 @@ impl TimeSource for NoClock {
 ///
 /// When the zone does not start.
 pub async fn front_door() -> Result<(FrontDoor, Running)> {
-    let credential = CredentialConfig::new(CREDENTIAL, SecretBytes::copy_from(SECRET), None).map_err(Error::other)?;
+    let credential =
+        CredentialConfig::new(API_KEY, SecretBytes::copy_from(API_SECRET.as_bytes()), None).map_err(Error::other)?;
     let organisation = OrganisationConfig {
         name: "bench".parse().map_err(Error::other)?,
         default_key: None,
@@ -69,7 +71,13 @@ pub async fn front_door() -> Result<(FrontDoor, Running)> {
         shred_after: SHRED_AFTER,
     };
     let (kms, running) = Kms::start(config, parts).await.map_err(Error::other)?;
-    Ok((FrontDoor::new(kms, Arc::new([]), RequestLimits::default(), Arc::new(|| NOW)), running))
+    Ok((FrontDoor::new(kms, Arc::new([]), RequestLimits::default(), Arc::new(|| NOW.cast_signed())), running))
+}
+
+/// The one API key, as a client signs with it.
+#[must_use]
+pub fn signer() -> Exo2Signer {
+    Exo2Signer::new(API_KEY.to_owned(), Secret::new(API_SECRET.to_owned()))
 }
 
 /// The path to encrypt at with a new key.
@@ -77,7 +85,7 @@ pub async fn front_door() -> Result<(FrontDoor, Running)> {
 /// # Errors
 ///
 /// When the key is not made.
-pub async fn encrypt_path(front_door: &FrontDoor, signer: &Signer<'_>) -> Result<String> {
+pub async fn encrypt_path(front_door: &FrontDoor, signer: &Exo2Signer) -> Result<String> {
     let answer = front_door.respond(signed(signer, "/v2/kms-key", r#"{"name":"k1"}"#.to_owned())?, None).await;
     let created = String::from_utf8(answer.into_body().to_vec().await).map_err(Error::other)?;
     // {"id":"…
@@ -88,7 +96,7 @@ pub async fn encrypt_path(front_door: &FrontDoor, signer: &Signer<'_>) -> Result
 /// The body that asks for `bytes` bytes to be encrypted.
 #[must_use]
 pub fn encrypt_body(bytes: usize) -> String {
-    format!(r#"{{"plaintext":"{}"}}"#, base64(&vec![0x5a; bytes]))
+    format!(r#"{{"plaintext":"{}"}}"#, BASE64_STANDARD.encode(vec![0x5a; bytes]))
 }
 
 /// A signed POST of `body` to `path`.
@@ -96,7 +104,7 @@ pub fn encrypt_body(bytes: usize) -> String {
 /// # Errors
 ///
 /// When `path` is none.
-pub fn signed(signer: &Signer<'_>, path: &str, body: String) -> Result<Request<Full<Bytes>>> {
+pub fn signed(signer: &Exo2Signer, path: &str, body: String) -> Result<Request<Full<Bytes>>> {
     let authorization = signer.authorization("POST", path, body.as_bytes(), NOW + 600);
     let request = Request::post(path).header("authorization", authorization).header("host", "localhost");
     request.body(Full::from(body)).map_err(Error::other)

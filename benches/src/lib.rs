@@ -2,4 +2,3 @@
 
 pub mod in_process;
 pub mod seal_ratios;
-pub mod signing;

@@ -1,6 +1,6 @@
 //! What is wanted, what was measured, and whether that is enough.
 
-use kms_load::median;
+use kms_load::{Pauses, median};
 use serde::Serialize;
 
 /// What a figure should be.
@@ -21,6 +21,9 @@ pub(crate) struct Row {
     rounds: Vec<f64>,
     /// The same ratio taken from the servers' processor time for each request, which other work on the machine disturbs less.
     by_cpu_time: Option<f64>,
+    /// How the machine paused just before, where that matters.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pauses: Vec<Pauses>,
 }
 
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -45,6 +48,7 @@ impl Row {
             verdict: if reached { Verdict::Pass } else { Verdict::Short },
             rounds,
             by_cpu_time: None,
+            pauses: Vec::new(),
         }
     }
 }
@@ -53,6 +57,11 @@ impl Row {
     /// With the ratios of processor time in the same rounds.
     pub(crate) fn by_cpu_time(self, rounds: &[f64]) -> Self {
         Self { by_cpu_time: Some(median(rounds)), ..self }
+    }
+
+    /// With the machine's pauses just before it was measured.
+    pub(crate) fn beside_pauses(self, pauses: Vec<Pauses>) -> Self {
+        Self { pauses, ..self }
     }
 }
 
@@ -63,7 +72,7 @@ pub(crate) fn table(rows: &[Row]) -> String {
         "{:width$}  {:>9}  {:>8}  {:>17}  {:>11}\n",
         "", "goal", "measured", "lowest to highest", "by CPU time"
     );
-    for Row { what, goal, median, verdict, rounds, by_cpu_time } in rows {
+    for Row { what, goal, median, verdict, rounds, by_cpu_time, pauses } in rows {
         let by_cpu_time = by_cpu_time.map_or(String::new(), |ratio| format!("{ratio:.2}"));
         let goal = match goal {
             Goal::AtLeast(least) => format!(">= {least}"),
@@ -78,6 +87,9 @@ pub(crate) fn table(rows: &[Row]) -> String {
         text.push_str(&format!(
             "{what:width$}  {goal:>9}  {median:>8.2}  {low:>8.2} {high:>8.2}  {by_cpu_time:>11}  {verdict}\n"
         ));
+        for pauses in pauses {
+            text.push_str(&format!("  {pauses}\n"));
+        }
     }
     text
 }

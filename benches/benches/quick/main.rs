@@ -21,7 +21,9 @@ mod servers;
 mod starting;
 
 use goals::{Goal, Row, table};
-use kms_load::{Distribution, LoadKind, Mix, Operation, Pace, ServerProcess, Session, Stop, VisitSettings, median};
+use kms_load::{
+    Distribution, LoadKind, Mix, Operation, Pace, Pauses, ServerProcess, Session, Stop, VisitSettings, median,
+};
 use servers::{CryptoCalls, Noop, Place, Processors, Serve};
 use std::time::{Duration, Instant};
 
@@ -119,7 +121,8 @@ fn closed(session: &mut Session, kind: &LoadKind, server: ServerProcess) -> Clos
     Closed { per_second: visit.per_second, cpu_us: visit.server.unwrap().cpu_us_per_request }
 }
 
-/// How far the slowest of a hundred are from the middle, at half the peak rate.
+/// How far the slowest of a hundred are from the middle, at half the peak rate, and how the machine paused just before: a
+/// processor that stands still for one hundredth of the time is what the row shows, and no server.
 fn tail(session: &mut Session, per_second: f64) -> Row {
     let settings = visit(Pace::Open { per_second }, Duration::from_secs(2), None);
     let ratio = |_| {
@@ -127,7 +130,9 @@ fn tail(session: &mut Session, per_second: f64) -> Row {
         assert!(visit.failed == 0, "{:?}", visit.failures);
         ratio(visit.latency.p99_ns, visit.latency.p50_ns)
     };
+    let pauses = Pauses::watch(&[SERVER_CPU, LOAD_CPU], Duration::from_secs(1)).unwrap();
     Row::new("p99 of p50 at half the peak rate".to_owned(), Goal::AtMost(4.0), (0..5).map(ratio).collect())
+        .beside_pauses(pauses)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "nanoseconds of a latency are far below 2^53")]

@@ -6,9 +6,7 @@
 use std::io::{Error, Result};
 
 use clap::Parser;
-use kms_crypto::MacKey;
-use zonekms_benches::in_process::{self, CREDENTIAL, SECRET};
-use zonekms_benches::signing::Signer;
+use zonekms_benches::in_process;
 
 /// Requests that every run prepares.
 const PREPARED: usize = 200;
@@ -31,7 +29,7 @@ fn main() -> Result<()> {
 
 async fn run(bytes: usize, calls: usize) -> Result<()> {
     let (front_door, _running) = in_process::front_door().await?;
-    let signer = Signer { credential: CREDENTIAL, key: &MacKey::new(SECRET) };
+    let signer = in_process::signer();
     let path = in_process::encrypt_path(&front_door, &signer).await?;
     let body = in_process::encrypt_body(bytes);
     let request = || in_process::signed(&signer, &path, body.clone());

@@ -5,9 +5,9 @@ use crate::directory::{DirectoryLock, private_directory};
 use crate::keys::LogKeys;
 use crate::recovery::{OpenError, resume};
 use crate::settings::AuditSettings;
-use crate::writer::{Now, Writer};
+use crate::writer::Writer;
 use async_trait::async_trait;
-use kms_service::{Accounted, AuditEntry, AuditLog, NotRecorded};
+use kms_service::{Accounted, AuditEntry, AuditLog, NotRecorded, ServiceClock};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -24,10 +24,13 @@ impl FileAuditLog {
     /// Opens the log, or begins it, and starts its writer. One log at a time has a directory: until it is closed or dropped,
     /// no other opens there.
     ///
+    /// What the log tells of itself has the lifecycle time of `clock`; the age of files and the interval between checkpoints
+    /// go by its elapsed time, which nobody can set back.
+    ///
     /// # Errors
     ///
     /// [`OpenError`], whose message says what to do.
-    pub fn open(settings: AuditSettings, keys: LogKeys, now: Now) -> Result<Self, OpenError> {
+    pub fn open(settings: AuditSettings, keys: LogKeys, clock: Arc<ServiceClock>) -> Result<Self, OpenError> {
         let io_error = |source| OpenError::Io { directory: settings.directory.clone(), source };
         private_directory(&settings.directory).map_err(io_error)?;
         let lock = DirectoryLock::take(&settings.directory).map_err(io_error)?;
@@ -35,7 +38,7 @@ impl FileAuditLog {
         let accounted = resumed.accounted.clone();
         let buffer = Arc::new(Buffer::new(Arc::new(keys), &settings));
         let synchronous = settings.synchronous;
-        let writer = Writer::begin(Arc::clone(&buffer), settings, now, resumed)?;
+        let writer = Writer::begin(Arc::clone(&buffer), settings, clock, resumed)?;
         let thread = std::thread::Builder::new().name("audit".to_owned()).spawn(move || {
             // As long as something can be written.
             let _held = lock;

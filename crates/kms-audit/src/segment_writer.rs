@@ -2,11 +2,11 @@
 
 use crate::checkpoint::SignedCheckpoint;
 use crate::segment::{Segment, private_file, sync_directory};
-use kms_types::Timestamp;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The files that are being written.
 pub(crate) struct SegmentWriter {
@@ -14,9 +14,8 @@ pub(crate) struct SegmentWriter {
     checkpoints: Appended,
     /// The sequence number of the first line.
     pub(crate) first: u64,
-    pub(crate) begun: Timestamp,
-    /// How many lines the newest checkpoint in its file covers.
-    signed: u64,
+    /// When it was begun, by the elapsed clock.
+    pub(crate) begun: Duration,
     /// The segment after this one, of which a failed beginning may have left files.
     stray: Option<Segment>,
 }
@@ -38,11 +37,11 @@ impl SegmentWriter {
         first: u64,
         before: &SignedCheckpoint,
         header: &[u8],
-        now: Timestamp,
+        elapsed: Duration,
     ) -> io::Result<Self> {
         let segment = Segment::new(directory, first);
         refuse_to_replace(&segment)?;
-        let begun = Self::begin_in(&segment, before, header, now);
+        let begun = Self::begin_in(&segment, before, header, elapsed);
         let begun = begun.and_then(|begun| sync_directory(directory).map(|()| begun));
         if begun.is_err() {
             // The segment before goes on, and a file without lines in the middle would be a fault.
@@ -51,7 +50,7 @@ impl SegmentWriter {
         begun
     }
 
-    fn begin_in(segment: &Segment, before: &SignedCheckpoint, header: &[u8], now: Timestamp) -> io::Result<Self> {
+    fn begin_in(segment: &Segment, before: &SignedCheckpoint, header: &[u8], elapsed: Duration) -> io::Result<Self> {
         // An earlier attempt may have left it; without lines it is nothing.
         let mut checkpoints = Appended::open(segment.checkpoints_path(), 0)?;
         checkpoints.uncertain = true;
@@ -59,7 +58,7 @@ impl SegmentWriter {
         let mut lines = Appended::open(segment.lines_path(), 0)?;
         lines.uncertain = true;
         lines.append(header)?;
-        Ok(Self { lines, checkpoints, first: segment.first, begun: now, signed: segment.first, stray: None })
+        Ok(Self { lines, checkpoints, first: segment.first, begun: elapsed, stray: None })
     }
 
     /// Takes note that the segment that begins with line `first` could not be begun, so that this one goes on.
@@ -82,15 +81,10 @@ impl SegmentWriter {
         self.lines.append(lines)
     }
 
-    /// Appends a checkpoint, unless the newest one says the same.
+    /// Appends a checkpoint, which covers more than the newest one in its file.
     pub(crate) fn checkpoint(&mut self, checkpoint: &SignedCheckpoint) -> io::Result<()> {
-        let size = checkpoint.checkpoint().size();
-        if size > self.signed {
-            self.lines.check_place()?;
-            append_checkpoint(&mut self.checkpoints, checkpoint)?;
-            self.signed = size;
-        }
-        Ok(())
+        self.lines.check_place()?;
+        append_checkpoint(&mut self.checkpoints, checkpoint)
     }
 }
 

@@ -9,8 +9,7 @@ use crate::segment_writer::{SegmentWriter, close_segment};
 use crate::settings::AuditSettings;
 use crate::stamp::StampWriter;
 use crate::tree::Frontier;
-use kms_service::{NotRecorded, Settled};
-use kms_types::Timestamp;
+use kms_service::{NotRecorded, ServiceClock, Settled};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -25,14 +24,11 @@ const RETRY: Duration = Duration::from_millis(500);
 /// The most bytes of bodies that one write takes.
 const CHUNK: usize = 4 * 1024 * 1024;
 
-/// The time, which is told the log, not read by it.
-pub(crate) type Now = Arc<dyn Fn() -> Timestamp + Send + Sync>;
-
 /// The writer's own state: what is on disk, and what should be.
 pub(crate) struct Writer {
     buffer: Arc<Buffer>,
     settings: AuditSettings,
-    now: Now,
+    clock: Arc<ServiceClock>,
     file: SegmentWriter,
     tree: Frontier,
     link: [u8; 8],
@@ -40,8 +36,10 @@ pub(crate) struct Writer {
     /// Bodies that are not durable yet, and how far they settle.
     backlog: Vec<u8>,
     settling: Option<Settled>,
+    /// How many entries the newest checkpoint covers.
     checkpoint_size: u64,
-    checkpoint_at: Timestamp,
+    /// By the elapsed clock: lifecycle time stands still behind a store that is ahead of it, and checkpoints must not.
+    checkpoint_at: Duration,
     stamps: StampWriter,
 }
 
@@ -50,11 +48,10 @@ impl Writer {
     pub(crate) fn begin(
         buffer: Arc<Buffer>,
         settings: AuditSettings,
-        now: Now,
+        clock: Arc<ServiceClock>,
         resumed: Resumed,
     ) -> Result<Self, OpenError> {
         let Resumed { mut tree, link, accounted, cut, last } = resumed;
-        let time = now();
         let directory = settings.directory.clone();
         let io_error = |source| OpenError::Io { directory: directory.clone(), source };
         let before = SignedCheckpoint::sign(&tree, buffer.keys.signer());
@@ -65,12 +62,13 @@ impl Writer {
         }
         let mut stamps = StampWriter::default();
         let settled = accounted.settled;
-        let begun = begin_segment(&buffer, &settings, time, &mut tree, link, settled, &mut stamps);
+        let begun = begin_segment(&buffer, &settings, &clock, &mut tree, link, settled, &mut stamps);
         let (file, link) = begun.map_err(io_error)?;
         let mut writer = Self {
             buffer,
             settings,
-            now,
+            checkpoint_at: clock.elapsed(),
+            clock,
             file,
             checkpoint_size: tree.size() - 1,
             tree,
@@ -78,7 +76,6 @@ impl Writer {
             settled,
             backlog: Vec::new(),
             settling: None,
-            checkpoint_at: time,
             stamps,
         };
         if cut > 0 {
@@ -185,17 +182,17 @@ impl Writer {
 
     /// Begins a new file or writes a checkpoint when it is time.
     fn turn_over(&mut self) -> io::Result<()> {
-        let now = (self.now)();
-        let is_old = now.since(self.file.begun) >= self.settings.file_age;
+        let elapsed = self.clock.elapsed();
+        let is_old = elapsed.saturating_sub(self.file.begun) >= self.settings.file_age;
         if self.file.length() >= self.settings.file_bytes || (is_old && self.file.first + 1 < self.tree.size()) {
             self.write_checkpoint()?;
-            let Self { buffer, settings, stamps, .. } = self;
+            let Self { buffer, settings, clock, stamps, .. } = self;
             let mut tree = self.tree.clone();
-            let begun = begin_segment(buffer, settings, now, &mut tree, self.link, self.settled, stamps);
+            let begun = begin_segment(buffer, settings, clock, &mut tree, self.link, self.settled, stamps);
             (self.file, self.link) = begun.inspect_err(|_| self.file.goes_on(&settings.directory, self.tree.size()))?;
             self.tree = tree;
         } else if self.checkpoint_size < self.tree.size()
-            && now.since(self.checkpoint_at) >= self.settings.checkpoint_interval
+            && elapsed.saturating_sub(self.checkpoint_at) >= self.settings.checkpoint_interval
         {
             self.write_checkpoint()?;
         }
@@ -209,7 +206,7 @@ impl Writer {
             return Ok(());
         }
         self.file.checkpoint(&SignedCheckpoint::sign(&self.tree, self.buffer.keys.signer()))?;
-        (self.checkpoint_size, self.checkpoint_at) = (self.tree.size(), (self.now)());
+        (self.checkpoint_size, self.checkpoint_at) = (self.tree.size(), self.clock.elapsed());
         Ok(())
     }
 
@@ -248,7 +245,7 @@ impl Writer {
 
     /// An entry of the log about itself.
     fn tell_count(&mut self, operation: &str, count: u64) {
-        let (time, zone) = ((self.now)(), self.buffer.keys.zone().as_str());
+        let (time, zone) = (self.clock.now(), self.buffer.keys.zone().as_str());
         let before = self.backlog.len();
         begin_body(&mut self.backlog, time, zone, operation, &mut self.stamps);
         text(&mut self.backlog, "result", "ok");
@@ -263,7 +260,7 @@ impl Writer {
 fn begin_segment(
     buffer: &Buffer,
     settings: &AuditSettings,
-    now: Timestamp,
+    clock: &ServiceClock,
     tree: &mut Frontier,
     link: [u8; 8],
     settled: Option<Settled>,
@@ -272,9 +269,9 @@ fn begin_segment(
     let signer = buffer.keys.signer();
     let before = SignedCheckpoint::sign(tree, signer);
     let (mut body, mut line) = (Vec::new(), Vec::new());
-    write_header(&mut body, now, buffer.keys.zone().as_str(), signer.verifier(), tree, settled, stamps);
+    write_header(&mut body, clock.now(), buffer.keys.zone().as_str(), signer.verifier(), tree, settled, stamps);
     let leaf = write_line(&mut line, tree.size(), link, &body);
-    let file = SegmentWriter::begin(&settings.directory, tree.size(), &before, &line, now)?;
+    let file = SegmentWriter::begin(&settings.directory, tree.size(), &before, &line, clock.elapsed())?;
     tree.append(leaf);
     Ok((file, leaf.link()))
 }

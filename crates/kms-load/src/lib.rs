@@ -16,6 +16,7 @@ mod latency;
 mod machine;
 mod operation;
 mod pacer;
+mod pauses;
 mod plan;
 mod protocol;
 mod recorder;
@@ -39,9 +40,11 @@ pub use key_choice::Distribution;
 pub use latency::{CurvePoint, LatencySummary};
 pub use machine::Machine;
 pub use operation::{InvalidMix, Mix, Operation};
+pub use pauses::Pauses;
 pub use plan::{CeilingChoice, KeysAfterwards, PaceChoice, Settings, Sweep, Target};
 pub use protocol::{
-    AwsCredentials, AwsKms, Ciphertext, Exoscale, Fixed, KeyHandle, NewKey, Protocol, UnexpectedAnswer, VaultTransit,
+    AwsCredentials, AwsKms, Ciphertext, Exo2Signer, Exoscale, Fixed, KeyHandle, NewKey, Protocol, UnexpectedAnswer,
+    VaultTransit,
 };
 pub use recorder::FailureCount;
 pub use report::{Extent, PointResult, Report, Soak, TargetFacts, median};

@@ -1,12 +1,14 @@
 //! How a key management service is spoken to: requests for each operation, signatures, and what answers say.
 
 mod aws;
+mod exo2;
 mod exoscale;
 mod fixed;
 mod sigv4;
 mod vault;
 
 pub use aws::{AwsCredentials, AwsKms};
+pub use exo2::Exo2Signer;
 pub use exoscale::Exoscale;
 pub use fixed::Fixed;
 pub use vault::VaultTransit;

@@ -9,6 +9,7 @@ use crate::call::KeepAlive;
 use crate::connection::HttpVersion;
 use crate::latency::{CurvePoint, LatencySummary, curve, summary};
 use crate::machine::Machine;
+use crate::pauses::Pauses;
 use crate::plan::{Point, Settings, Target};
 use crate::recorder::{Latencies, latencies};
 use crate::schedule::Pace;
@@ -27,6 +28,8 @@ pub struct Report {
     pub extent: Extent,
     /// What it ran on.
     pub machine: Machine,
+    /// How it paused just before the visits, on each processor that was watched. Latencies of such lengths may be its own.
+    pub pauses: Vec<Pauses>,
     /// The command line, without secrets.
     pub command: String,
     /// The servers.

@@ -3,6 +3,7 @@
 use crate::ceiling::ceiling;
 use crate::machine::Machine;
 use crate::operation::Operation;
+use crate::pauses::{self, Pauses};
 use crate::plan::{CeilingChoice, KeysAfterwards, PaceChoice, Point, Settings, Sweep, Target};
 use crate::report::{Extent, PointResult, Report, TargetFacts};
 use crate::schedule::Pace;
@@ -12,6 +13,9 @@ use crate::stop::Stop;
 use crate::visit::{Stretch, Visit, VisitSettings};
 use fastrand::Rng;
 use std::time::Duration;
+
+/// The machine's pauses are watched for this long at most, and no longer than one visit takes.
+const WATCH: Duration = Duration::from_secs(1);
 
 /// What a run tells while it goes on.
 #[derive(Debug)]
@@ -65,6 +69,8 @@ pub fn run(
     on_event: &mut dyn FnMut(Event<'_>),
 ) -> Result<Report, SessionError> {
     let machine = Machine::this();
+    let servers = targets.iter().filter_map(|target| target.server.map(ServerProcess::pid));
+    let pauses = Pauses::watch(&pauses::watched(&settings.cpus, servers), settings.duration.min(WATCH))?;
     let facts: Vec<TargetFacts> = targets.iter().map(TargetFacts::of).collect();
     let points = sweep.points(targets.len());
     let mut sessions: Vec<(Session, Option<ServerProcess>)> = targets
@@ -86,6 +92,7 @@ pub fn run(
         extent,
         version: env!("CARGO_PKG_VERSION"),
         machine,
+        pauses,
         command,
         targets: facts,
         settings: settings.clone(),

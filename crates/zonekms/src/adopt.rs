@@ -1,34 +1,36 @@
 //! `zonekms adopt-store`: an operator says that the store as it is now is the right one.
 
-use std::path::Path;
 use std::sync::Arc;
 
-use kms_audit::{FileAuditLog, LogKeys};
+use kms_audit::{AuditSettings, FileAuditLog, LogKeys};
 use kms_crypto::{Entropy, OsEntropy};
-use kms_service::{AuditLog, ServiceClock, record_adoption};
+use kms_service::{AuditLog, record_adoption};
 use kms_storage::{SledPaths, SledStore};
 
-use crate::config;
+use crate::cli::TargetArguments;
+use crate::control::{Target, ZoneFiles};
 use crate::failure::Failure;
 use crate::keyring_file::{OpenKeyring, ZoneLock};
 use crate::root_key::Environment;
 use crate::zone_server::ManifestTags;
 
-/// Writes the manifest of the configured store anew, has the audit log take the store as it stands, and says at which revision
+/// Writes the manifest of a zone's store anew, has the audit log take the store as it stands, and says at which revision
 /// that is.
-pub(crate) fn adopt_store(file: &Path, environment: Environment<'_>) -> Result<String, Failure> {
-    let (config, _) = config::load(file, environment).map_err(Failure::input)?;
-    let lock = ZoneLock::take(&config.store).map_err(Failure::run)?;
+pub(crate) fn adopt_store(arguments: &TargetArguments, environment: Environment<'_>) -> Result<String, Failure> {
+    let target = Target::find(arguments)?;
+    let ZoneFiles { zone, store, audit, root_keys } = target.files()?;
+    let lock = ZoneLock::take(&store).map_err(Failure::run)?;
+    let root_keys = root_keys.load(environment)?;
     let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
     let runtime = crate::serve::runtime()?;
-    let opened = runtime.block_on(OpenKeyring::open_existing(&lock, &config.zone, &config.root_keys, &entropy));
+    let opened = runtime.block_on(OpenKeyring::open_existing(&lock, &zone, &root_keys, &entropy));
     let OpenKeyring { keyring, for_manifest, .. } = opened.map_err(Failure::run)?;
     // Before the manifest: without its log the zone would not be served either.
-    let clock = Arc::new(ServiceClock::system());
-    let log_clock = Arc::clone(&clock);
-    let log_keys = LogKeys::derive(&keyring, &config.zone).map_err(Failure::run)?;
-    let log = FileAuditLog::open(config.audit, log_keys, Arc::new(move || log_clock.now())).map_err(Failure::run)?;
-    let paths = SledPaths { store: config.store.directory, manifest: config.store.manifest };
+    let clock = target.clock()?;
+    let log_keys = LogKeys::derive(&keyring, &zone).map_err(Failure::run)?;
+    let log =
+        FileAuditLog::open(AuditSettings::in_directory(audit), log_keys, Arc::clone(&clock)).map_err(Failure::run)?;
+    let paths = SledPaths { store: store.directory, manifest: store.manifest };
     let adopted = SledStore::adopt_manifest(paths, *keyring.store_id(), Arc::new(ManifestTags(for_manifest)));
     let revision = runtime.block_on(adopted).map_err(Failure::run)?;
     let recorded = runtime.block_on(async {

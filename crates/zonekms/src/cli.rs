@@ -45,7 +45,7 @@ pub(crate) enum Command {
     /// deleted since are back. The audit log is told.
     AdoptStore {
         #[command(flatten)]
-        config: ConfigArgument,
+        target: TargetArguments,
     },
     /// Put load on key management services, one or several side by side, and report what they can do.
     Bench(Box<BenchArguments>),

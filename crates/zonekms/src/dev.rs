@@ -8,6 +8,7 @@ mod lab;
 mod links;
 mod plan;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use kms_audit::AuditSettings;
@@ -31,7 +32,7 @@ use crate::{operations, print, process};
 
 use banner::{Banner, env_file};
 use credentials::ApiKey;
-use directory::DataDirectory;
+use directory::{DataDirectory, lab_clock_in};
 use faults::LabFaults;
 use lab::{Lab, LabClock};
 use links::open_links;
@@ -132,6 +133,12 @@ async fn run(plan: DevPlan) -> Result<(), Failure> {
         stopped = stopped.and(server.stop().await);
     }
     stopped
+}
+
+/// The clock of the lab in `data_dir`, for commands that work on its files while it does not run.
+pub(crate) fn clock_of(data_dir: &Path) -> Result<Arc<ServiceClock>, Failure> {
+    let clock = LabClock::restore(lab_clock_in(data_dir), Arc::new(ServiceClock::system()));
+    Ok(clock.map_err(Failure::run)?.clock())
 }
 
 async fn open_doors(plan: &DevPlan) -> Result<Vec<Door>, Failure> {

@@ -76,7 +76,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Dev(arguments) => dev::dev(arguments, environment),
         Command::Serve { config } => serve::serve(&config.file, environment),
         Command::CheckConfig { config } => check_config(&config.file, environment),
-        Command::AdoptStore { config } => print(&adopt::adopt_store(&config.file, environment)?),
+        Command::AdoptStore { target } => print(&adopt::adopt_store(&target, environment)?),
         Command::Bench(arguments) => bench::bench(&arguments, environment),
         Command::Inspect { ciphertext } => print(&inspect::inspect(&ciphertext, io::stdin().lock())?),
         Command::Backup(arguments) => print(&backup::take(&arguments)?),

@@ -209,9 +209,7 @@ async fn start_service(
         first_start.settle().map_err(|error| failure(&error))?;
     }
     let log_keys = LogKeys::derive(&keyring, &zone).map_err(|error| failure(&error))?;
-    let clock = Arc::clone(&plan.clock);
-    let audit =
-        FileAuditLog::open(plan.audit, log_keys, Arc::new(move || clock.now())).map_err(|error| failure(&error))?;
+    let audit = FileAuditLog::open(plan.audit, log_keys, Arc::clone(&plan.clock)).map_err(|error| failure(&error))?;
     let config = KmsConfig {
         zone: plan.zone,
         zones: plan.zones.iter().map(|zone| zone.name.clone()).collect(),

@@ -225,7 +225,7 @@ fn child_that_runs_out_of_open_files() {
         assert!((5..48).contains(&open.len()), "{} files", open.len());
         // The new file's lines and checkpoints can be opened, the directory cannot.
         open.truncate(open.len() - 2);
-        scene.pass(Duration::from_secs(2 * 86_400));
+        scene.time.run(Duration::from_secs(2 * 86_400));
         for number in 2..=4 {
             log.record_change(&change(number)).await.unwrap();
             log.settle_uses().await.unwrap();

@@ -2,14 +2,14 @@
 
 use kms_audit::{AuditSettings, Expected, FileAuditLog, LogKeys, OpenError, Verified, VerifyError, verify_log};
 use kms_crypto::{EncryptionContext, Keyring, OsEntropy, RootKey};
-use kms_service::{Actor, AuditEntry, AuditLog, Outcome, RequestOrigin, Settled};
+use kms_service::{Actor, AuditEntry, AuditLog, Outcome, RequestOrigin, ServiceClock, Settled};
 use kms_storage::StoreRevision;
+use kms_testkit::FakeTime;
 use kms_types::{KeyId, Revision, Timestamp};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -18,7 +18,8 @@ pub(crate) struct Scene {
     pub(crate) scratch: TempDir,
     root: RootKey,
     wrapped: Vec<u8>,
-    pub(crate) clock: Arc<AtomicI64>,
+    pub(crate) time: FakeTime,
+    pub(crate) clock: Arc<ServiceClock>,
     pub(crate) settings: AuditSettings,
 }
 
@@ -30,8 +31,9 @@ impl Scene {
         let settings = AuditSettings::in_directory(scratch.path().join("audit"));
         let root = RootKey::generate(&OsEntropy).unwrap();
         let wrapped = Keyring::generate(&OsEntropy).unwrap().wrap(&root, &OsEntropy).unwrap();
-        let clock = Arc::new(AtomicI64::new(1_790_000_000_000_000_000));
-        Self { scratch, root, wrapped, clock, settings }
+        let time = FakeTime::at(at(0));
+        let clock = Arc::new(ServiceClock::new(Box::new(time.clone())));
+        Self { scratch, root, wrapped, time, clock, settings }
     }
 
     pub(crate) fn with(change: impl FnOnce(&mut AuditSettings)) -> Self {
@@ -49,10 +51,7 @@ impl Scene {
     }
 
     pub(crate) fn try_open(&self) -> Result<FileAuditLog, OpenError> {
-        let clock = Arc::clone(&self.clock);
-        // Each look at the clock is a microsecond later.
-        let now = Arc::new(move || Timestamp::from_nanos(clock.fetch_add(1_000, Ordering::Relaxed)));
-        FileAuditLog::open(self.settings.clone(), self.keys(), now)
+        FileAuditLog::open(self.settings.clone(), self.keys(), Arc::clone(&self.clock))
     }
 
     pub(crate) fn open(&self) -> FileAuditLog {
@@ -61,10 +60,6 @@ impl Scene {
 
     pub(crate) fn directory(&self) -> &Path {
         &self.settings.directory
-    }
-
-    pub(crate) fn pass(&self, time: Duration) {
-        self.clock.fetch_add(i64::try_from(time.as_nanos()).unwrap(), Ordering::Relaxed);
     }
 
     pub(crate) fn verify(&self) -> Result<Verified, VerifyError> {

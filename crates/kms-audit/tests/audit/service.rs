@@ -41,8 +41,7 @@ async fn start(scene: &Scene, store: &Arc<MemoryStore>) -> Zone {
 
 async fn try_start(scene: &Scene, store: &Arc<MemoryStore>) -> Result<Zone, StartError> {
     let clock = Arc::new(ServiceClock::system());
-    let now = Arc::clone(&clock);
-    let log = FileAuditLog::open(scene.settings.clone(), scene.keys(), Arc::new(move || now.now()));
+    let log = FileAuditLog::open(scene.settings.clone(), scene.keys(), Arc::clone(&clock));
     let parts = Parts {
         store: Arc::clone(store) as Arc<dyn Store>,
         keyring: scene.keyring(),

@@ -1,6 +1,6 @@
 //! What is written, and what the settings do to it.
 
-use crate::log::{Scene, call, change, key, recovered, refusal};
+use crate::log::{Scene, at, call, change, key, recovered, refusal};
 use kms_audit::{CryptoCalls, OpenError};
 use kms_crypto::EncryptionContext;
 use kms_service::{AuditEntry, AuditLog, Destination, NotRecorded, Settled};
@@ -188,7 +188,7 @@ async fn files_are_turned_over_by_size_and_by_age() {
     let log = scene.open();
     for number in 1..=3 {
         log.record_change(&change(number)).await.unwrap();
-        scene.pass(Duration::from_secs(2 * 86_400));
+        scene.time.run(Duration::from_secs(2 * 86_400));
     }
     log.close().await;
     // What is old is turned over after an answer, which is before or after the test moves the clock.
@@ -225,11 +225,24 @@ async fn a_file_that_cannot_be_begun_leaves_one_checkpoint_of_each_size() {
 
 #[tokio::test]
 async fn checkpoints_are_written_in_time() {
+    checkpoints_come(&Scene::new()).await;
+}
+
+/// Lifecycle time stands still until the wall clock has caught up with the store, which may take years.
+#[tokio::test]
+async fn a_clock_set_back_behind_the_store_does_not_stop_checkpoints() {
     let scene = Scene::new();
+    scene.clock.not_before(at(0).plus_days(3_000));
+    scene.time.set_wall(at(-3_000 * 86_400_000_000_000));
+    checkpoints_come(&scene).await;
+    assert_eq!(scene.clock.now(), at(0).plus_days(3_000));
+}
+
+async fn checkpoints_come(scene: &Scene) {
     let log = scene.open();
     log.record_change(&change(1)).await.unwrap();
     assert_eq!(scene.verify().unwrap().newest.checkpoint().size(), 0);
-    scene.pass(Duration::from_secs(11));
+    scene.time.run(Duration::from_secs(11));
     log.record_change(&change(2)).await.unwrap();
     // The checkpoint follows the answer; the next answer follows the checkpoint.
     log.record_change(&change(3)).await.unwrap();

@@ -1,6 +1,7 @@
 //! A server that answers without looking: the same requests to one path, with which servers' own limits are measured.
 
-use super::exoscale::{Exoscale, encrypt_body};
+use super::exo2::Exo2Signer;
+use super::exoscale::encrypt_body;
 use super::{Ciphertext, KeyHandle, NewKey, Protocol, UnexpectedAnswer};
 use crate::call::Call;
 use crate::clock::UnixSeconds;
@@ -12,7 +13,7 @@ use std::time::Duration;
 /// right whatever they hold, if their status is 2xx.
 pub struct Fixed {
     path: String,
-    secret: Secret,
+    signer: Exo2Signer,
 }
 
 impl Fixed {
@@ -20,7 +21,9 @@ impl Fixed {
     #[must_use]
     pub fn new(endpoint: &Endpoint) -> Self {
         let path = if endpoint.path().is_empty() { "/" } else { endpoint.path() };
-        Self { path: path.to_owned(), secret: Secret::new("not a secret: nothing looks at it".to_owned()) }
+        let secret = Secret::new("not a secret: nothing looks at it".to_owned());
+        // As long as a real one: an API key is "EXO" and 24 digits.
+        Self { path: path.to_owned(), signer: Exo2Signer::new("EXO000000000000000000000000".to_owned(), secret) }
     }
 }
 
@@ -67,8 +70,7 @@ impl Protocol for Fixed {
     }
 
     fn sign(&self, call: &mut Call, _endpoint: &Endpoint, now: UnixSeconds) {
-        // As long as a real one: an API key is "EXO" and 24 digits.
-        let value = Exoscale::authorization("EXO000000000000000000000000", &self.secret, call, now.get());
+        let value = self.signer.authorization(call.method.name(), &call.path, &call.body, now.get());
         call.headers.push(("authorization", value));
     }
 

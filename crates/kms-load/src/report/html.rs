@@ -109,13 +109,14 @@ fn cells(result: &PointResult) -> Vec<String> {
 }
 
 fn facts(html: &mut String, report: &Report) {
-    let Report { machine, settings, .. } = report;
+    let Report { machine, pauses, settings, .. } = report;
     let cpus: Vec<String> = settings.cpus.iter().map(usize::to_string).collect();
     let mut rows = vec![
         ("machine", format!("{}, {} processors, {} MiB", machine.cpu, machine.cores, machine.memory_bytes >> 20)),
         ("kernel", machine.kernel.clone()),
         ("frequency governor", machine.governor.clone().unwrap_or_else(|| "not shown by this system".to_owned())),
         ("load average at the beginning", machine.load_average.clone()),
+        ("before the visits", pauses.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")),
         ("generator", format!("kms-load {}", report.version)),
         ("generator's threads", settings.threads.to_string()),
         ("generator's processors", if cpus.is_empty() { "any".to_owned() } else { cpus.join(", ") }),
@@ -170,7 +171,8 @@ fn limits(html: &mut String, report: &Report) {
          request was due, so that a stalled server is charged for what it kept waiting. Failures are counted apart and are in no \
          latency and no rate.</li>\n\
          <li>The server's processor time includes the kernel's for it, and all that the process did beside answering.</li>\n\
-         <li>The range of the repeats is the noise of this machine: differences within it mean nothing.</li>\n",
+         <li>The range of the repeats is the noise of this machine: differences within it mean nothing.</li>\n\
+         <li>A pause of the machine delays whatever is under way: latencies as long as its pauses may be its own and no server's.</li>\n",
     );
     match report.settings.ceiling {
         CeilingChoice::Measured => html.push_str(

@@ -3,7 +3,7 @@
 use super::{Extent, PointResult, Report};
 use std::fmt::Write as _;
 
-/// A header and one row for each combination; then what must not be overlooked.
+/// A header and one row for each combination; then what must not be overlooked, and how the machine paused.
 pub(super) fn table(report: &Report) -> String {
     let mut rows = vec![header()];
     rows.extend(report.results.iter().map(row));
@@ -27,6 +27,11 @@ pub(super) fn table(report: &Report) -> String {
     for remark in remarks(report) {
         text.push('\n');
         text.push_str(&remark);
+        text.push('\n');
+    }
+    text.push('\n');
+    for pauses in &report.pauses {
+        text.push_str(&pauses.to_string());
         text.push('\n');
     }
     text

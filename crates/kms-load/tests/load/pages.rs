@@ -56,6 +56,7 @@ fn the_page_is_well_formed_and_refers_to_nothing_outside() {
         "@media print",
         "loopback",
         "ceiling",
+        "pauses of the machine: ",
         "a &lt;label&gt; &amp; ",
     ] {
         assert!(page.contains(stated), "{stated}");
@@ -89,6 +90,9 @@ fn json_has_every_visit() {
             assert!(visit["latency"]["p99_ns"].as_u64().unwrap() > 0);
         }
     }
+    let pauses = value["pauses"].as_array().unwrap();
+    assert_eq!(pauses.len(), 1, "the generator may run anywhere");
+    assert!(pauses[0]["watched_ns"].as_u64().unwrap() > 0 && pauses[0]["processor"].is_null(), "{pauses:?}");
     assert!(value["machine"]["kernel"].as_str().unwrap().starts_with("Linux"));
 }
 
@@ -99,6 +103,8 @@ fn the_table_has_a_row_for_everything() {
     let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("a <label>")).collect();
     assert_eq!(rows.len(), 4, "{table}");
     assert!(table.starts_with("target"));
+    let foot = table.lines().last().unwrap();
+    assert_eq!(foot, report.pauses[0].to_string());
     assert!(!table.contains("FAILED"));
 }
 

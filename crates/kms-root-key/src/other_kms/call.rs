@@ -178,7 +178,8 @@ impl Caller {
         }
     }
 
-    /// The `Authorization` header for a POST of `body` to `target`.
+    /// The `Authorization` header for a POST of `body` to `target`. kms-load signs by code of its own: it shares none with the
+    /// server (ADR 0025).
     fn authorization(&self, target: &str, body: &[u8]) -> String {
         let expires = (self.now)().saturating_add(SIGNED_FOR);
         let mut mac = Hmac::<sha2::Sha256>::new_from_slice(self.api_secret.expose()).expect("HMAC takes any length");

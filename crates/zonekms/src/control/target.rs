@@ -1,13 +1,16 @@
 //! Which server an operator's command is for, and how it is reached.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use kms_service::ServiceClock;
 use kms_types::ZoneName;
 use serde_json::Value;
 
 use super::client::{Client, ClientFault};
 use crate::cli::TargetArguments;
 use crate::config::{self, Places, StoreLocation};
+use crate::dev::clock_of;
 use crate::dev::directory::zone_files;
 use crate::failure::Failure;
 use crate::root_key::RootKeysFrom;
@@ -83,6 +86,14 @@ impl Target {
             }
         };
         Ok(ZoneFiles { zone, store, audit, root_keys })
+    }
+
+    /// The clock that its server goes by: a lab's may have been moved.
+    pub(crate) fn clock(&self) -> Result<Arc<ServiceClock>, Failure> {
+        match &self.files {
+            Files::Config { .. } => Ok(Arc::new(ServiceClock::system())),
+            Files::Lab { data_dir } => clock_of(data_dir),
+        }
     }
 }
 

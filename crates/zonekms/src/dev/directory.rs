@@ -77,7 +77,7 @@ impl DataDirectory {
 
     /// The file that keeps how far the lab's clock was moved.
     pub(super) fn lab_clock(&self) -> PathBuf {
-        self.path.join("lab.json")
+        lab_clock_in(&self.path)
     }
 
     /// Where operators' commands reach the lab.
@@ -151,6 +151,11 @@ impl ZoneDirectory {
 pub(crate) fn zone_files(data_dir: &Path, zone: &ZoneName) -> (PathBuf, StoreLocation) {
     let path = data_dir.join(zone.as_str());
     (root_key_file_of(&path), location_in(&path))
+}
+
+/// The file that keeps how far the clock of the lab in `data_dir` was moved.
+pub(super) fn lab_clock_in(data_dir: &Path) -> PathBuf {
+    data_dir.join("lab.json")
 }
 
 fn root_key_file_of(zone: &Path) -> PathBuf {

@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use rustix::process::Signal;
 use serde_json::Value;
 
+use crate::api;
 use crate::program::{Server, http, read_when_there, run, text, zonekms};
 
 fn arguments(directory: &Path) -> Vec<String> {
@@ -118,6 +119,61 @@ fn a_second_lab_on_the_same_directory_is_refused() {
     assert_eq!((text(&output.stderr), output.status.code()), (expected.as_str(), Some(1)));
     assert_eq!(env_file(scratch.path()), before, "the env file of the one that runs");
     stop(server);
+}
+
+#[test]
+fn a_zone_of_a_lab_that_was_put_back_is_served_once_its_store_is_adopted() {
+    let scratch = tempfile::tempdir().unwrap();
+    let at = |name: &str| scratch.path().join("ch-gva-2").join(name);
+    let copy = |from: &str, to: &str| {
+        let shell = "rm -rf \"$1\" && cp -a \"$0\" \"$1\"";
+        let copied = Command::new("sh").args(["-euc", shell]).args([at(from), at(to)]).status();
+        assert!(copied.unwrap().success(), "{from} to {to}");
+    };
+    let while_served = |work: &mut dyn FnMut(&api::Zone, SocketAddr)| {
+        let server = dev(scratch.path());
+        let env = env_file(scratch.path());
+        let endpoint = env["EXOSCALE_API_ENDPOINT"].strip_prefix("http://").unwrap().strip_suffix("/v2").unwrap();
+        let (id, secret) = (env["EXOSCALE_API_KEY"].clone(), env["EXOSCALE_API_SECRET"].clone());
+        work(&api::Zone { address: endpoint.parse().unwrap(), id, secret }, lab(&env));
+        stop(server);
+        // So that the next run's is waited for.
+        fs::remove_file(scratch.path().join("dev.env")).unwrap();
+    };
+    let mut key = String::new();
+    while_served(&mut |zone, lab| {
+        assert_eq!(http(lab, "POST", "/lab/clock", r#"{"advance":"90d"}"#).0, 200);
+        let (status, created) = zone.call("POST", "/kms-key", r#"{"name":"leaked"}"#);
+        assert_eq!(status, 200, "{created}");
+        created["id"].as_str().unwrap().clone_into(&mut key);
+    });
+    for part in ["store", "manifest", "keyring"] {
+        copy(part, &format!("yesterday-{part}"));
+    }
+    while_served(&mut |zone, _| drop(zone.on(&key, "disable", &Value::Null)));
+    for part in ["store", "manifest", "keyring"] {
+        copy(&format!("yesterday-{part}"), part);
+    }
+    let refused = dev(scratch.path()).end_without("serving zone=");
+    assert!(refused.contains("the store was put back to an earlier state"), "{refused}");
+
+    let adopt = |more: &[&str]| run(&[&["adopt-store", "--data-dir", scratch.path().to_str().unwrap()], more].concat());
+    let unnamed = adopt(&[]);
+    assert_eq!((unnamed.status.code(), text(&unnamed.stderr)), (Some(2), "zonekms: which zone? give --zone\n"));
+    let adopted = adopt(&["--zone", "ch-gva-2"]);
+    assert!(text(&adopted.stdout).contains("the audit log knew of 1 commits more"), "{adopted:?}");
+    while_served(&mut |zone, _| {
+        let (status, answer) = zone.call("POST", &format!("/kms-key/{key}/encrypt"), r#"{"plaintext":"AAAA"}"#);
+        assert_eq!(status, 200, "which is what the operator was told: {answer}");
+        let served = adopt(&["--zone", "ch-gva-2"]);
+        assert_eq!(served.status.code(), Some(1), "{served:?}");
+    });
+    let tail = run(&["audit", "tail", at("audit").to_str().unwrap(), "--all"]);
+    let entries: Vec<Value> = text(&tail.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let place = |operation: &str| entries.iter().position(|entry| entry["operation"] == operation).unwrap();
+    let time = |operation: &str| entries[place(operation)]["time"].as_str().unwrap();
+    assert_eq!(entries[place("adopt-store")]["count"], 1);
+    assert!(time("adopt-store") > time("disable-kms-key"), "the lab's clock, which was moved, tells the time");
 }
 
 #[test]
