@@ -110,10 +110,11 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-struct Connection<A> {
-    answering: Arc<A>,
-    limits: ConnectionLimits,
-    ending: Ending,
+/// What a connection is served with.
+pub(crate) struct Connection<A> {
+    pub(crate) answering: Arc<A>,
+    pub(crate) limits: ConnectionLimits,
+    pub(crate) ending: Ending,
 }
 
 impl<A: Answering> Connection<A> {
@@ -134,7 +135,8 @@ impl<A: Answering> Connection<A> {
         }
     }
 
-    async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(
+    /// Serves `stream` to its end: without hyper as long as requests are plain, and if `answering` can do that.
+    pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(
         self,
         mut stream: S,
         progress: Progress,

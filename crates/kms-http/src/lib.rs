@@ -1,13 +1,14 @@
 //! The Exoscale front door: HTTP in front of `kms-service`.
 //!
-//! A request passes, in this order: the connection's limits and deadlines (`connections`), a look at its head (`head`), its body's limit
-//! (`body`), its EXO2 signature over the raw target and raw body (`exo2`), its route (`route`), its members (`fields`, `requests`), the
-//! service (`operations`) and its answer (`answers`, `problem`). Nothing is parsed before the signature is verified.
+//! A request passes, in this order: the connection's limits and deadlines (`connections`, `watch`), a look at its head (`head`), its
+//! reader (`plain_connection`, or hyper through `stream` and `exchange`), its body's limit, its EXO2 signature over the raw target and raw body
+//! (`exo2`), its route (`route`), its members (`fields`, `requests`), the service (`operations`) and its answer (`answers`, `problem`,
+//! `reply`). Nothing is parsed before the signature is verified.
 //!
 //! This crate holds no rule about keys: those are the service's. It alone knows of status codes.
 //!
-//! Answers that hold plaintext, and bodies that were joined from pieces, are wiped after use. The buffers of hyper and of a TLS session
-//! cannot be: bodies and answers pass through them, and a body that came in one piece is read in hyper's.
+//! Bodies and answers that hold plaintext are wiped after use. The buffers of hyper, through which a request goes that is not plain, and
+//! those of a TLS session cannot be.
 
 mod ahead;
 mod answer_body;
