@@ -99,6 +99,18 @@ pub fn encrypt_body(bytes: usize) -> String {
     format!(r#"{{"plaintext":"{}"}}"#, BASE64_STANDARD.encode(vec![0x5a; bytes]))
 }
 
+/// A signed POST of `body` to `path` as the bytes of a connection.
+#[must_use]
+pub fn wire(signer: &Exo2Signer, path: &str, body: &str) -> Vec<u8> {
+    let authorization = signer.authorization("POST", path, body.as_bytes(), NOW + 600);
+    let length = body.len();
+    format!(
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\
+         authorization: {authorization}\r\n\r\n{body}"
+    )
+    .into_bytes()
+}
+
 /// A signed POST of `body` to `path`.
 ///
 /// # Errors

@@ -52,7 +52,8 @@ fn an_encrypt_call_takes_the_recorded_number_of_instructions() {
 
 fn written(counted: &BTreeMap<String, u64>) -> String {
     let mut text = String::from(
-        "# Instructions per encrypt call from the signed request to the answer, by plaintext size, as valgrind counts them.\n\
+        "# Instructions per encrypt call on a connection in memory, from the request's bytes to the answer's, by plaintext size, as valgrind counts\n\
+         # them. The client's copies of both are included.\n\
          # See tests/instruction_counts.rs.\n[encrypt]\n",
     );
     for size in SIZES {

@@ -29,6 +29,11 @@ impl AnswerBody {
         Self(Some(AnswerBytes { content, taken: 0 }))
     }
 
+    /// What it is made of, unless that was taken.
+    pub(crate) fn into_content(self) -> Option<Content> {
+        self.0.map(|bytes| bytes.content)
+    }
+
     /// The whole body, copied out: for callers without a connection.
     pub async fn to_vec(self) -> Vec<u8> {
         match self.collect().await {

@@ -3,25 +3,25 @@
 //! HTTP/1 only. A client that sends half a head, half a handshake or nothing at all holds its place until a deadline, and only as long as
 //! nobody else needs it (`places`); one that offers an upgrade to HTTP/2 is answered as if it had not.
 
+use crate::ahead::Ahead;
 use crate::exchange::{Answering, exchange};
 use crate::limits::ConnectionLimits;
 use crate::places::{Place, Places};
+use crate::plain_connection::{Ended, PlainConnection, Unread};
 use crate::progress::Progress;
 use crate::stream::WatchedStream;
+use crate::watch::{Ending, watched};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Poll, Waker};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -110,30 +110,11 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-struct Connection<A> {
-    answering: Arc<A>,
-    limits: ConnectionLimits,
-    ending: Ending,
-}
-
-/// Whether connections are to end, which each asks at every step: so it is an atomic that nobody writes until then. The token wakes those
-/// that wait; to look at it, or to be told by it anew, takes a lock.
-#[derive(Clone, Default)]
-struct Ending {
-    begun: Arc<AtomicBool>,
-    told: CancellationToken,
-}
-
-impl Ending {
-    fn begin(&self) {
-        // First, so that whoever is woken sees it.
-        self.begun.store(true, Ordering::Release);
-        self.told.cancel();
-    }
-
-    fn has_begun(&self) -> bool {
-        self.begun.load(Ordering::Acquire)
-    }
+/// What a connection is served with.
+pub(crate) struct Connection<A> {
+    pub(crate) answering: Arc<A>,
+    pub(crate) limits: ConnectionLimits,
+    pub(crate) ending: Ending,
 }
 
 impl<A: Answering> Connection<A> {
@@ -154,70 +135,63 @@ impl<A: Answering> Connection<A> {
         }
     }
 
-    async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(
+    /// Serves `stream` to its end: without hyper as long as requests are plain, and if `answering` can do that.
+    pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(
         self,
-        stream: S,
+        mut stream: S,
         progress: Progress,
         from: Option<IpAddr>,
     ) {
-        let stream = WatchedStream::new(stream, progress.clone(), self.limits.header_bytes);
+        let mut ahead = Ahead::new();
+        if let Some(front_door) = self.answering.plain() {
+            let (limits, ending, progress) = (&self.limits, &self.ending, &progress);
+            let ended = {
+                let (stream, ahead) = (&mut stream, &mut ahead);
+                let plain = PlainConnection { front_door, limits, progress, ending, from, stream, ahead };
+                let mut serving = pin!(plain.serve());
+                watched(progress, limits, ending, |cx| serving.as_mut().poll(cx)).await
+            };
+            match ended {
+                Some(Ok(Ended::NotPlain)) => {}
+                Some(Ok(Ended::Over(unread))) => return close(stream, unread).await,
+                Some(Err(error)) => return tracing::debug!(%error, "connection ended"),
+                None => return tracing::debug!("connection closed: it waited too long"),
+            }
+        }
+        let stream = WatchedStream::new(stream, ahead, progress.clone(), self.limits.header_bytes);
+        self.serve_any(stream, progress, from).await;
+    }
+
+    /// Serves whatever comes, by hyper.
+    async fn serve_any<S: AsyncRead + AsyncWrite + Unpin + Send>(
+        self,
+        stream: WatchedStream<S>,
+        progress: Progress,
+        from: Option<IpAddr>,
+    ) {
         let (answering, of_requests) = (self.answering, progress.clone());
         let service = service_fn(move |request| {
             // hyper gives the stream back only if the future can be moved.
             Box::pin(exchange(Arc::clone(&answering), of_requests.clone(), from, request))
         });
         let mut connection = builder(&self.limits).serve_connection(TokioIo::new(stream), service);
-
         let ending = self.ending;
-        let mut told_to_end = pin!(ending.told.cancelled());
         let mut draining = false;
-        let mut alarm = pin!(sleep(self.limits.header_timeout));
-        // Who is told of the end, and when the alarm rings. Looking at these again costs more than the whole rest of this, so they are left
-        // alone until then.
-        let (mut told_of_end, mut told): (Option<Waker>, Option<Waker>) = (None, None);
-        let ended = poll_fn(|cx| {
-            if !draining {
-                if !told_of_end.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-                    told_of_end = Some(cx.waker().clone());
-                    // Ready or not: it is the atomic that tells.
-                    let _told = told_to_end.as_mut().poll(cx);
-                }
-                if ending.has_begun() {
-                    draining = true;
-                    Pin::new(&mut connection).graceful_shutdown();
-                }
+        let ended = watched(&progress, &self.limits, &ending, |cx| {
+            if !draining && ending.has_begun() {
+                draining = true;
+                Pin::new(&mut connection).graceful_shutdown();
             }
-            if let Poll::Ready(result) = connection.poll_without_shutdown(cx) {
-                return Poll::Ready(Some(result));
-            }
-            // The alarm may ring too early, after which it is set anew, but never too late.
-            loop {
-                let deadline = progress.deadline(self.limits.header_timeout, self.limits.idle_timeout);
-                if let Some(deadline) = deadline.filter(|deadline| *deadline < alarm.deadline()) {
-                    alarm.as_mut().reset(deadline);
-                    told = None;
+            connection.poll_without_shutdown(cx)
+        });
+        match ended.await {
+            Some(result) => {
+                if let Err(error) = result {
+                    tracing::debug!(%error, "connection ended");
                 }
-                if !alarm.is_elapsed() && told.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-                    return Poll::Pending;
-                }
-                told = None;
-                if alarm.as_mut().poll(cx).is_pending() {
-                    told = Some(cx.waker().clone());
-                    return Poll::Pending;
-                }
-                match deadline {
-                    Some(deadline) if deadline <= Instant::now() => return Poll::Ready(None),
-                    Some(deadline) => alarm.as_mut().reset(deadline),
-                    None => alarm.as_mut().reset(Instant::now() + self.limits.header_timeout),
-                }
-            }
-        })
-        .await;
-        match ended {
-            Some(Ok(())) => close(connection.into_parts().io.into_inner()).await,
-            Some(Err(error)) => {
-                tracing::debug!(%error, "connection ended");
-                close(connection.into_parts().io.into_inner()).await;
+                let stream = connection.into_parts().io.into_inner();
+                let body = if stream.has_unread_body() { Unread::Body } else { Unread::Nothing };
+                close(stream.into_inner(), body).await;
             }
             None => tracing::debug!("connection closed: it waited too long"),
         }
@@ -240,21 +214,17 @@ fn builder(limits: &ConnectionLimits) -> http1::Builder {
 
 /// Says goodbye, and takes in what the client is still sending of a body that was refused: closing at once would reset the connection,
 /// and the client might never see its answer.
-async fn close<S: AsyncRead + AsyncWrite + Unpin>(stream: WatchedStream<S>) {
+async fn close<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, unread: Unread) {
     const LONGEST: Duration = Duration::from_secs(2);
     const MOST: u64 = 4 * 1024 * 1024;
-    let unread = stream.has_unread_body();
-    let mut stream = stream.into_inner();
     let closing = async {
         stream.shutdown().await?;
-        if unread {
-            tokio::io::copy(&mut stream.take(MOST), &mut tokio::io::sink()).await?;
+        match unread {
+            Unread::Nothing => {}
+            Unread::Body => drop(tokio::io::copy(&mut stream.take(MOST), &mut tokio::io::sink()).await?),
         }
         io::Result::Ok(())
     };
-    let until = Instant::now() + LONGEST;
-    tokio::select! {
-        _ = closing => {}
-        () = sleep_until(until) => {}
-    }
+    // However it ends, the connection is over.
+    let _ended = timeout(LONGEST, closing).await;
 }

@@ -1,5 +1,6 @@
 //! From requests to answers on one connection, noting how far each has come.
 
+use crate::front_door::FrontDoor;
 use crate::head::Framing;
 use crate::progress::Progress;
 use axum::Router;
@@ -25,6 +26,11 @@ pub trait Answering: Send + Sync + 'static {
 
     /// Answers one request, given as its head and its body. How long it may take is up to the implementation.
     fn answer(&self, head: &Parts, body: RequestBody) -> impl Future<Output = Response<Self::Body>> + Send;
+
+    /// The front door that answers plain requests without hyper; `None` if hyper reads all.
+    fn plain(&self) -> Option<&FrontDoor> {
+        None
+    }
 }
 
 impl Answering for Router {
@@ -156,7 +162,6 @@ impl<B> Drop for Leaving<B> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::front_door::FrontDoor;
 
     /// The size of what `make` gives.
     fn size_of_result<A, B, C, D, R>(_make: impl FnOnce(A, B, C, D) -> R) -> usize {

@@ -4,7 +4,7 @@
 //! parser accepts one spelling only, the one that all official clients send.
 
 use crate::base64_text;
-use http::header::{AUTHORIZATION, HeaderMap};
+use crate::request_head::OnlyField;
 use memchr::memchr;
 
 const SCHEME: &[u8] = b"EXO2-HMAC-SHA256 ";
@@ -60,14 +60,13 @@ pub(crate) struct Authorization<'a> {
 }
 
 impl<'a> Authorization<'a> {
-    /// The request's only `Authorization` header, or the reason why there is none to verify.
-    pub(crate) fn from_headers(headers: &'a HeaderMap) -> Result<Self, Refusal> {
-        let mut values = headers.get_all(AUTHORIZATION).iter();
-        let value = values.next().ok_or(Refusal::Missing)?;
-        if values.next().is_some() {
-            return Err(Refusal::Repeated);
+    /// What is in the request's only `Authorization` header, or the reason why there is none to verify.
+    pub(crate) fn from_field(field: OnlyField<'a>) -> Result<Self, Refusal> {
+        match field {
+            OnlyField::Absent => Err(Refusal::Missing),
+            OnlyField::Once(value) => Self::parse(value).ok_or(Refusal::Malformed),
+            OnlyField::Repeated => Err(Refusal::Repeated),
         }
-        Self::parse(value.as_bytes()).ok_or(Refusal::Malformed)
     }
 
     /// `EXO2-HMAC-SHA256 credential=…[,signed-query-args=…],expires=…,signature=…`: no blanks, this order, each once.
@@ -235,7 +234,6 @@ fn hex_digit(byte: u8) -> Option<u8> {
 mod tests {
     use super::*;
     use hmac::{Hmac, KeyInit, Mac};
-    use http::HeaderValue;
     use serde_json::Value;
     use sha2::Sha256;
     use std::path::Path;
@@ -407,13 +405,11 @@ mod tests {
 
     #[test]
     fn exactly_one_header_is_looked_at() {
-        let mut headers = HeaderMap::new();
-        assert_eq!(Authorization::from_headers(&headers), Err(Refusal::Missing));
+        assert_eq!(Authorization::from_field(OnlyField::Absent), Err(Refusal::Missing));
         let value = format!("EXO2-HMAC-SHA256 credential=E,expires=5,signature={TAG}");
-        headers.append(AUTHORIZATION, HeaderValue::from_str(&value).unwrap());
-        assert_eq!(Authorization::from_headers(&headers).unwrap().credential(), "E");
-        headers.append(AUTHORIZATION, HeaderValue::from_str(&value).unwrap());
-        assert_eq!(Authorization::from_headers(&headers), Err(Refusal::Repeated));
+        assert_eq!(Authorization::from_field(OnlyField::Once(value.as_bytes())).unwrap().credential(), "E");
+        assert_eq!(Authorization::from_field(OnlyField::Once(b"")), Err(Refusal::Malformed));
+        assert_eq!(Authorization::from_field(OnlyField::Repeated), Err(Refusal::Repeated));
     }
 
     #[test]

@@ -1,14 +1,16 @@
 //! The Exoscale front door: HTTP in front of `kms-service`.
 //!
-//! A request passes, in this order: the connection's limits and deadlines (`connections`), a look at its head (`head`), its body's limit
-//! (`body`), its EXO2 signature over the raw target and raw body (`exo2`), its route (`route`), its members (`fields`, `requests`), the
-//! service (`operations`) and its answer (`answers`, `problem`). Nothing is parsed before the signature is verified.
+//! A request passes, in this order: the connection's limits and deadlines (`connections`, `watch`), a look at its head (`head`), its
+//! reader (`plain_connection`, or hyper through `stream` and `exchange`), its body's limit, its EXO2 signature over the raw target and raw body
+//! (`exo2`), its route (`route`), its members (`fields`, `requests`), the service (`operations`) and its answer (`answers`, `problem`,
+//! `reply`). Nothing is parsed before the signature is verified.
 //!
 //! This crate holds no rule about keys: those are the service's. It alone knows of status codes.
 //!
-//! Answers that hold plaintext, and bodies that were joined from pieces, are wiped after use. The buffers of hyper and of a TLS session
-//! cannot be: bodies and answers pass through them, and a body that came in one piece is read in hyper's.
+//! Bodies and answers that hold plaintext are wiped after use. The buffers of hyper, through which a request goes that is not plain, and
+//! those of a TLS session cannot be.
 
+mod ahead;
 mod answer_body;
 mod answers;
 mod base64_text;
@@ -27,15 +29,20 @@ pub mod measured;
 mod operation_faults;
 mod operations;
 mod places;
+mod plain_connection;
+mod plain_head;
 mod plain_object;
 mod problem;
 mod progress;
+mod reply;
+mod request_head;
 mod request_id;
 mod request_log;
 mod request_metrics;
 mod requests;
 mod route;
 mod stream;
+mod watch;
 
 pub use answer_body::{AnswerBody, AnswerBytes};
 pub use connections::{Handshake, serve};

@@ -1,8 +1,24 @@
 //! Parts of the front door by themselves, for benches. Not an interface.
 
 use crate::answers;
-use crate::limits::RequestLimits;
+use crate::connections::Connection;
+use crate::exchange::Answering;
+use crate::limits::{ConnectionLimits, RequestLimits};
+use crate::progress::Progress;
 use crate::requests;
+use crate::watch::Ending;
+use std::sync::Arc;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// Serves one connection that needs no socket, until its client leaves.
+pub async fn serve_stream<A: Answering>(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send,
+    answering: Arc<A>,
+    limits: ConnectionLimits,
+) {
+    let connection = Connection { answering, limits, ending: Ending::default() };
+    connection.serve(stream, Progress::new(), None).await;
+}
 
 /// Reads the body of an encrypt call; the length of its plaintext, if it is good.
 #[must_use]

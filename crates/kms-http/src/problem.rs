@@ -8,6 +8,7 @@ use crate::body::Unreadable;
 use crate::faults::FieldFault;
 use crate::fields::NoObject;
 use crate::operation_faults::FaultStatus;
+use crate::request_head::ForeignCoding;
 use crate::requests::BadBody;
 use crate::route::{KeyOperation, NoRoute, Route};
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
@@ -90,16 +91,13 @@ impl Problem {
         Self::bad_request("this operation takes no body")
     }
 
-    pub(crate) fn encoded_body() -> Self {
-        Self::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "Unsupported Media Type",
-            "the request body must not be compressed or encoded",
-        )
-    }
-
-    pub(crate) fn charset() -> Self {
-        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Unsupported Media Type", "the request body must be in UTF-8")
+    /// A body that is not read as it is.
+    pub(crate) fn foreign_coding(cause: ForeignCoding) -> Self {
+        let detail = match cause {
+            ForeignCoding::Encoded => "the request body must not be compressed or encoded",
+            ForeignCoding::Charset => "the request body must be in UTF-8",
+        };
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Unsupported Media Type", detail)
     }
 
     pub(crate) fn too_slow() -> Self {
@@ -308,8 +306,8 @@ mod tests {
             ("a target that is not a path", Problem::not_a_path()),
             ("a query string", Problem::query()),
             ("a body for a GET", Problem::body_not_taken()),
-            ("a content encoding", Problem::encoded_body()),
-            ("a character set", Problem::charset()),
+            ("a content encoding", Problem::foreign_coding(ForeignCoding::Encoded)),
+            ("a character set", Problem::foreign_coding(ForeignCoding::Charset)),
             ("a body that does not arrive", Problem::too_slow()),
             ("a body over the limit", Problem::unreadable(Unreadable::TooLarge, 125_952)),
             ("a body that breaks off", Problem::unreadable(Unreadable::Broken, 125_952)),

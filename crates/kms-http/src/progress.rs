@@ -90,6 +90,34 @@ impl Progress {
         true
     }
 
+    /// A request has come whole, head and body at once. `false` when the connection is making way: it must not begin.
+    pub(crate) fn begin_whole_request(&self) -> bool {
+        let mut state = self.state();
+        if let Phase::MakingWay = state.phase {
+            return false;
+        }
+        state.enter(Phase::InFlight);
+        true
+    }
+
+    /// The client has not taken all of the answer, which is written in one go.
+    pub(crate) fn answer_waits(&self) {
+        self.step(|phase| match phase {
+            Phase::InFlight => Some(Phase::Answering { handed_over: true }),
+            Phase::Opened | Phase::Idle | Phase::Head | Phase::Body | Phase::Answering { .. } | Phase::MakingWay => {
+                None
+            }
+        });
+    }
+
+    /// The operating system has all of an answer that was written in one go.
+    pub(crate) fn answered(&self) {
+        self.step(|phase| match phase {
+            Phase::InFlight | Phase::Answering { .. } => Some(Phase::Idle),
+            Phase::Opened | Phase::Idle | Phase::Head | Phase::Body | Phase::MakingWay => None,
+        });
+    }
+
     /// The request has its answer, which is now written.
     pub(crate) fn end_request(&self) {
         self.step(|phase| match phase {

@@ -34,7 +34,8 @@ impl RequestId {
         HeaderValue::from_bytes(&self.digits()).unwrap_or_else(|_| HeaderValue::from_static(""))
     }
 
-    fn digits(self) -> [u8; 16] {
+    /// Its digits as text.
+    pub(crate) fn digits(self) -> [u8; 16] {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let mut digits = [0; 16];
         for (at, pair) in self.0.to_be_bytes().iter().zip(digits.as_chunks_mut::<2>().0) {

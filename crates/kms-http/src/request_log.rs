@@ -32,6 +32,11 @@ impl RequestLog {
         Self { id, from, method, begun: Instant::now(), route: None, caller: None, refusal: None }
     }
 
+    /// The request's id.
+    pub(crate) const fn id(&self) -> RequestId {
+        self.id
+    }
+
     /// When the request's head had come.
     pub(crate) const fn begun(&self) -> Instant {
         self.begun

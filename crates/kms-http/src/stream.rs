@@ -1,12 +1,12 @@
 //! The byte stream under a connection: it hands heads to hyper one at a time, and notes what the connection is waiting for.
 
+use crate::ahead::Ahead;
 use crate::head::{Framing, HeadScanner, Scanned};
 use crate::progress::Progress;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, Take};
-use zeroize::optimization_barrier;
 
 /// A connection's stream.
 pub(crate) struct WatchedStream<S> {
@@ -15,10 +15,8 @@ pub(crate) struct WatchedStream<S> {
     progress: Progress,
     header_bytes: usize,
     expecting: Expecting,
-    /// Bytes read ahead of hyper, `from..to` not handed over yet. They may hold a body, so they are wiped as they go.
-    ahead: Box<[u8]>,
-    from: usize,
-    to: usize,
+    /// Bytes read ahead of hyper.
+    ahead: Ahead,
 }
 
 /// What the next byte of input belongs to.
@@ -31,14 +29,12 @@ enum Expecting {
     Last,
 }
 
-const AHEAD: usize = 8 * 1024;
-
 impl<S: AsyncRead> WatchedStream<S> {
-    /// Watches `inner`, whose heads may have at most `header_bytes`; hyper must have the same limit, and refuses longer ones.
-    pub(crate) fn new(inner: S, progress: Progress, header_bytes: usize) -> Self {
+    /// Watches `inner`, of which `ahead` was read already and begins with a head. Heads may have at most `header_bytes`; hyper must have
+    /// the same limit, and refuses longer ones.
+    pub(crate) fn new(inner: S, ahead: Ahead, progress: Progress, header_bytes: usize) -> Self {
         let expecting = Expecting::Head(HeadScanner::default());
-        let inner = inner.take(u64::MAX);
-        Self { inner, progress, header_bytes, expecting, ahead: vec![0; AHEAD].into_boxed_slice(), from: 0, to: 0 }
+        Self { inner: inner.take(u64::MAX), progress, header_bytes, expecting, ahead }
     }
 
     /// Whether a request's body was left unread.
@@ -57,11 +53,12 @@ impl<S: AsyncRead> WatchedStream<S> {
 
     /// Hands over as much of what was read ahead as belongs together.
     fn hand_over(&mut self, buf: &mut ReadBuf<'_>) {
-        let room = buf.remaining().min(self.to - self.from);
+        let unread = self.ahead.unread();
+        let room = buf.remaining().min(unread.len());
         let given = match &mut self.expecting {
             Expecting::Head(scanner) => {
                 let head_room = room.min(self.header_bytes.saturating_sub(scanner.length()));
-                match scanner.take(&self.ahead[self.from..self.from + head_room]) {
+                match scanner.take(&unread[..head_room]) {
                     Scanned::Unfinished => {
                         self.progress.head_arrives(None);
                         if scanner.length() >= self.header_bytes {
@@ -90,12 +87,8 @@ impl<S: AsyncRead> WatchedStream<S> {
             }
             Expecting::Last => room,
         };
-        let bytes = &mut self.ahead[self.from..self.from + given];
-        buf.put_slice(bytes);
-        // One memset, and a barrier that keeps it.
-        bytes.fill(0);
-        optimization_barrier(bytes);
-        self.from += given;
+        buf.put_slice(&unread[..given]);
+        self.ahead.take(given);
     }
 }
 
@@ -110,12 +103,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for WatchedStream<S> {
         if matches!(this.expecting, Expecting::Body { remaining: 0 }) {
             this.expecting = Expecting::Head(HeadScanner::default());
         }
-        if this.from == this.to {
+        if this.ahead.is_empty() {
             match &mut this.expecting {
                 Expecting::Head(_) => {
-                    let mut ahead = ReadBuf::new(&mut this.ahead);
-                    ready!(Pin::new(&mut this.inner).poll_read(cx, &mut ahead))?;
-                    (this.from, this.to) = (0, ahead.filled().len());
+                    // Empty, so there is room; at the end nothing is handed over, which is how hyper sees it.
+                    ready!(this.ahead.poll_fill(&mut this.inner, cx))?;
                 }
                 Expecting::Body { remaining } => {
                     let before = buf.filled().len();
@@ -128,7 +120,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for WatchedStream<S> {
                 Expecting::Last => return Pin::new(&mut this.inner).poll_read(cx, buf),
             }
         }
-        if this.from < this.to {
+        if !this.ahead.is_empty() {
             this.hand_over(buf);
         }
         Poll::Ready(Ok(()))
@@ -168,7 +160,7 @@ mod tests {
     use super::*;
 
     async fn pieces(input: &[u8], header_bytes: usize) -> Vec<String> {
-        let mut stream = WatchedStream::new(input, Progress::new(), header_bytes);
+        let mut stream = WatchedStream::new(input, Ahead::new(), Progress::new(), header_bytes);
         let mut pieces = Vec::new();
         let mut buf = [0; 64];
         loop {
@@ -206,11 +198,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn bytes_read_ahead_are_wiped_once_handed_over() {
-        let input = b"POST /a HTTP/1.1\r\nContent-Length: 6\r\n\r\nsecret";
-        let mut stream = WatchedStream::new(&input[..], Progress::new(), 1024);
-        let mut buf = [0; 256];
-        while stream.read(&mut buf).await.unwrap() > 0 {}
-        assert!(stream.ahead.iter().all(|byte| *byte == 0));
+    async fn what_was_read_before_comes_first() {
+        let (mut ahead, mut read) = (Ahead::new(), &b"POST /a HTTP/1.1\r\nContent-Le"[..]);
+        std::future::poll_fn(|cx| ahead.poll_fill(&mut read, cx)).await.unwrap();
+        let rest = &b"ngth: 2\r\n\r\n{}GET /b HTTP/1.1\r\n\r\n"[..];
+        let mut stream = WatchedStream::new(rest, ahead, Progress::new(), 1024);
+        let (mut all, mut buf) = (Vec::new(), [0; 64]);
+        while let read @ 1.. = stream.read(&mut buf).await.unwrap() {
+            all.push(String::from_utf8(buf[..read].to_vec()).unwrap());
+        }
+        assert_eq!(all, ["POST /a HTTP/1.1\r\nContent-Le", "ngth: 2\r\n\r\n{}", "GET /b HTTP/1.1\r\n\r\n"]);
     }
 }

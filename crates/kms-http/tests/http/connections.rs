@@ -57,7 +57,11 @@ impl Server {
         Client::connect(self.address).await
     }
 
-    async fn ended(&mut self) {
+    pub(crate) fn shut_down(&self) {
+        self.shutdown.cancel();
+    }
+
+    pub(crate) async fn ended(&mut self) {
         let serving = self.serving.take().expect("a server ends once");
         timeout(PATIENCE, serving).await.expect("the server did not end").unwrap().unwrap();
     }

@@ -12,6 +12,7 @@ mod logs;
 mod metrics;
 mod operation_faults;
 mod problems;
+mod readers;
 mod signatures;
 mod tls;
 mod zone;
