@@ -41,7 +41,8 @@ pub use machine::Machine;
 pub use operation::{InvalidMix, Mix, Operation};
 pub use plan::{CeilingChoice, KeysAfterwards, PaceChoice, Settings, Sweep, Target};
 pub use protocol::{
-    AwsCredentials, AwsKms, Ciphertext, Exoscale, Fixed, KeyHandle, NewKey, Protocol, UnexpectedAnswer, VaultTransit,
+    AwsCredentials, AwsKms, Ciphertext, CosmianJose, Exoscale, Fixed, KeyHandle, NewKey, Protocol, UnexpectedAnswer,
+    VaultTransit,
 };
 pub use recorder::FailureCount;
 pub use report::{Extent, PointResult, Report, Soak, TargetFacts, median};
