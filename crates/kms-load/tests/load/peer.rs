@@ -1,0 +1,96 @@
+//! Servers that others have written, started for a test, and one load for all of them.
+
+use kms_load::{
+    Distribution, Endpoint, HttpVersion, KeepAlive, LoadKind, Operation, Pace, Protocol, Session, SessionError, Stop,
+    Visit, VisitSettings, Wire,
+};
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+/// A server's process, which ends with the test.
+pub(crate) struct Peer {
+    process: Child,
+    pub(crate) address: SocketAddr,
+}
+
+impl Peer {
+    /// Starts what `command` gives for an address on loopback, and waits until it listens there.
+    pub(crate) fn start(command: impl FnOnce(SocketAddr) -> Command) -> Self {
+        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+        let mut command = command(address);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let process = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let mut peer = Self { process, address };
+        for _ in 0..600 {
+            if TcpStream::connect(address).is_ok() {
+                return peer;
+            }
+            assert!(peer.process.try_wait().unwrap().is_none(), "{command:?} has ended");
+            thread::sleep(Duration::from_millis(100));
+        }
+        panic!("{command:?} does not listen");
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The program that the environment names. Where it names none, that is said, past the test harness's capture: a test that
+/// did not run must not look like one that passed.
+pub(crate) fn program(variable: &str) -> Option<PathBuf> {
+    let found = std::env::var_os(variable).map(PathBuf::from);
+    if found.is_none() {
+        let said = writeln!(std::io::stderr(), "NOT RUN: {variable} names no program");
+        said.unwrap();
+    }
+    found
+}
+
+pub(crate) fn session(protocol: impl Protocol + 'static, endpoint: &Endpoint) -> Session {
+    let wire = Wire::new(endpoint, HttpVersion::Http1, KeepAlive::On, None).unwrap();
+    Session::new("peer".to_owned(), Arc::new(protocol), wire, Vec::new(), "test".to_owned())
+}
+
+/// Two keys, and `mix` on them for two seconds over one connection.
+pub(crate) fn visit(session: &mut Session, mix: &str) -> Result<Visit, SessionError> {
+    let mix = mix.parse().unwrap();
+    let kind = LoadKind { mix, size: 32, keys: 2, distribution: Distribution::Uniform, seed: 1 };
+    let settings = VisitSettings {
+        connections: 1,
+        streams: 1,
+        threads: 1,
+        cpus: Vec::new(),
+        pace: Pace::Closed,
+        warm_up: Duration::ZERO,
+        duration: Duration::from_secs(2),
+        grace: Duration::from_secs(10),
+        server: None,
+        stop: Stop::new(),
+    };
+    session.visit(&kind, &settings, &mut |_| {})
+}
+
+/// A [`visit`] in which every operation of `mix` succeeds each time, and after which every key is taken out of use.
+pub(crate) fn works(session: &mut Session, mix: &str) {
+    let visit = visit(session, mix).unwrap();
+    assert_eq!((visit.failed, visit.unanswered), (0, 0), "{:?}", visit.failures);
+    let answered = |operation: Operation| visit.operations.get(&operation).map_or(0, |figures| figures.answered);
+    for part in mix.split(',') {
+        let name = part.split('=').next().unwrap();
+        let operation = Operation::ALL.into_iter().find(|operation| operation.name() == name).unwrap();
+        assert!(answered(operation) > 0, "no {operation} was answered");
+    }
+    // One more may have been made after the end.
+    let made = 2 + usize::try_from(answered(Operation::CreateKey)).unwrap();
+    let removed = session.clean_up(&mut |_, _, _| {}).unwrap();
+    assert!((made..=made + 1).contains(&removed), "{removed} of {made}");
+}
