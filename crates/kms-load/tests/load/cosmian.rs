@@ -40,9 +40,9 @@ fn data_keys_are_refused_before_anything_is_made() {
 }
 
 #[test]
-#[ignore = "needs a Cosmian KMS: COSMIAN_KMS=/path/to/cosmian_kms cargo test -p kms-load -- --ignored cosmian"]
+#[ignore = "needs a Cosmian KMS: ZONEKMS_TEST_COSMIAN=/path/to/cosmian_kms cargo test -p kms-load -- --ignored cosmian"]
 fn a_cosmian_server() {
-    let Some(program) = peer::program("COSMIAN_KMS") else { return };
+    let Some(program) = peer::program("ZONEKMS_TEST_COSMIAN") else { return };
     let directory = tempfile::tempdir().unwrap();
     let server = Peer::start(|address| {
         let mut command = Command::new(program);

@@ -9,4 +9,5 @@ mod pages;
 mod peer;
 mod renewing;
 mod server;
+mod vault;
 mod wires;

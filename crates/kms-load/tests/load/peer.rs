@@ -4,9 +4,10 @@ use kms_load::{
     Distribution, Endpoint, HttpVersion, KeepAlive, LoadKind, Operation, Pace, Protocol, Session, SessionError, Stop,
     Visit, VisitSettings, Wire,
 };
+use std::fs::{self, File};
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::thread;
@@ -53,6 +54,32 @@ pub(crate) fn program(variable: &str) -> Option<PathBuf> {
         said.unwrap();
     }
     found
+}
+
+/// The virtual environment of `requirements-NAME.txt`, every package pinned, made on first use.
+pub(crate) fn venv(name: &str) -> PathBuf {
+    let base = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("zonekms-venvs");
+    fs::create_dir_all(&base).unwrap();
+    let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/load/requirements-{name}.txt"));
+    let wanted = fs::read_to_string(&requirements).unwrap();
+    let lock = File::create(base.join(format!("{name}.lock"))).unwrap();
+    lock.lock().unwrap();
+    let venv = base.join(name);
+    let done = venv.join("installed-requirements.txt");
+    if fs::read_to_string(&done).is_ok_and(|installed| installed == wanted) {
+        return venv;
+    }
+    let _ = fs::remove_dir_all(&venv);
+    succeed(Command::new("python3").args(["-m", "venv"]).arg(&venv));
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary", ":all:"];
+    succeed(Command::new(venv.join("bin/python")).args(pip).arg("--requirement").arg(&requirements));
+    fs::write(done, wanted).unwrap();
+    venv
+}
+
+fn succeed(command: &mut Command) {
+    let status = command.status().unwrap_or_else(|error| panic!("{command:?} needs Python 3.11 with venv: {error}"));
+    assert!(status.success(), "{command:?} needs Python 3.11 with venv and the Python package index");
 }
 
 pub(crate) fn session(protocol: impl Protocol + 'static, endpoint: &Endpoint) -> Session {

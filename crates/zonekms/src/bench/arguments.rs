@@ -28,8 +28,8 @@ Environment, or lines of --env-file:
   vault     VAULT_TOKEN
   cosmian   COSMIAN_ACCESS_TOKEN, if the server asks for one
 
-Keys are made through each target's own API, with names that begin with \"bench-\", and taken out of use at the end. Ctrl-C
-ends a run early and does that too; a second Ctrl-C leaves them.";
+Keys are made through each target's own API, with names that begin with \"bench-\" (cosmian names keys itself), and taken out
+of use at the end. Ctrl-C ends a run early and does that too; a second Ctrl-C leaves them.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]

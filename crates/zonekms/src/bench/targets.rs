@@ -171,7 +171,10 @@ mod tests {
             let targets: Vec<TargetArgument> = texts.iter().map(|text| text.parse().unwrap()).collect();
             labels(&targets)
         };
-        assert_eq!(of(&["exoscale=http://h:1/v2", "vault=http://h:2"]), ["exoscale", "vault"]);
+        assert_eq!(
+            of(&["exoscale=http://h:1/v2", "vault=http://h:2", "cosmian=http://h:3"]),
+            ["exoscale", "vault", "cosmian"]
+        );
         assert_eq!(of(&["noop=http://h:1/a", "noop=http://h:2/b"]), ["noop h:1/a", "noop h:2/b"]);
     }
 }
