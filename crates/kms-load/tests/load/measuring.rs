@@ -91,6 +91,15 @@ fn an_answer_with_the_wrong_content_is_a_failure() {
     assert!(visit.failures[&FailureKind::WrongAnswer].count > 0);
 }
 
+/// The mix comes round in two requests, and 64 is even.
+#[test]
+fn no_operation_of_a_mix_escapes_being_looked_at() {
+    let server = Server::start(Fault::WrongPlaintext);
+    let mut session = session(&server, KeepAlive::On);
+    let visit = visit(&mut session, &kind("encrypt=1,decrypt=1", 1), &settings(Pace::Closed, 1));
+    assert!(visit.failures.contains_key(&FailureKind::WrongAnswer), "{:?}", visit.failures);
+}
+
 /// The server is in this very process.
 #[test]
 fn the_server_s_processor_time_is_that_of_the_measured_part() {
