@@ -4,30 +4,38 @@ use kms_load::{
     Distribution, Endpoint, HttpVersion, KeepAlive, LoadKind, Operation, Pace, Protocol, Session, SessionError, Stop,
     Visit, VisitSettings, Wire,
 };
+use rustix::net::sockopt::set_socket_reuseaddr;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, socket_with};
 use std::fs::{self, File};
 use std::io::Write;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+/// How long a server or an answer may take on a machine that has much else to do.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// A server's process, which ends with the test.
 pub(crate) struct Peer {
     process: Child,
     pub(crate) address: SocketAddr,
+    /// Bound and never listening: it keeps the port from being given to others, and lets the server listen beside it.
+    _port: OwnedFd,
 }
 
 impl Peer {
     /// Starts what `command` gives for an address on loopback, and waits until it listens there.
     pub(crate) fn start(command: impl FnOnce(SocketAddr) -> Command) -> Self {
-        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+        let (port, address) = reserve_port().unwrap();
         let mut command = command(address);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let process = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        let mut peer = Self { process, address };
-        for _ in 0..600 {
+        let mut peer = Self { process, address, _port: port };
+        for _ in 0..PATIENCE.as_millis() / 100 {
             if TcpStream::connect(address).is_ok() {
                 return peer;
             }
@@ -43,6 +51,15 @@ impl Drop for Peer {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// A port on loopback that nobody has.
+fn reserve_port() -> rustix::io::Result<(OwnedFd, SocketAddr)> {
+    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    set_socket_reuseaddr(&socket, true)?;
+    bind(&socket, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+    let address = getsockname(&socket)?.try_into()?;
+    Ok((socket, address))
 }
 
 /// The program that the environment names. Where it names none, that is said, past the test harness's capture: a test that
@@ -99,7 +116,7 @@ pub(crate) fn visit(session: &mut Session, mix: &str) -> Result<Visit, SessionEr
         pace: Pace::Closed,
         warm_up: Duration::ZERO,
         duration: Duration::from_secs(2),
-        grace: Duration::from_secs(10),
+        grace: PATIENCE,
         server: None,
         stop: Stop::new(),
     };
