@@ -43,8 +43,8 @@ pub use operation::{InvalidMix, Mix, Operation};
 pub use pauses::Pauses;
 pub use plan::{CeilingChoice, KeysAfterwards, PaceChoice, Settings, Sweep, Target};
 pub use protocol::{
-    AwsCredentials, AwsKms, Ciphertext, Exo2Signer, Exoscale, Fixed, KeyHandle, NewKey, Protocol, UnexpectedAnswer,
-    VaultTransit,
+    AwsCredentials, AwsKms, Ciphertext, CosmianJose, Exo2Signer, Exoscale, Fixed, KeyHandle, NewKey, Protocol,
+    UnexpectedAnswer, VaultTransit,
 };
 pub use recorder::FailureCount;
 pub use report::{Extent, PointResult, Report, Soak, TargetFacts, median};

@@ -1,6 +1,7 @@
 //! How a key management service is spoken to: requests for each operation, signatures, and what answers say.
 
 mod aws;
+mod cosmian;
 mod exo2;
 mod exoscale;
 mod fixed;
@@ -8,6 +9,7 @@ mod sigv4;
 mod vault;
 
 pub use aws::{AwsCredentials, AwsKms};
+pub use cosmian::CosmianJose;
 pub use exo2::Exo2Signer;
 pub use exoscale::Exoscale;
 pub use fixed::Fixed;
@@ -62,7 +64,7 @@ pub trait Protocol: Send + Sync {
     /// As on the command line, such as `exoscale`.
     fn name(&self) -> &'static str;
 
-    /// Makes a key with this name.
+    /// Makes a key with this name, if the service lets its clients name keys.
     fn new_key(&self, name: &str) -> NewKey;
 
     /// The key that the answer to [`Protocol::new_key`] speaks of.
@@ -83,8 +85,8 @@ pub trait Protocol: Send + Sync {
     /// Decrypts `ciphertext`.
     fn decrypt(&self, key: &KeyHandle, ciphertext: &Ciphertext) -> Call;
 
-    /// Generates a data key of 32 bytes.
-    fn data_key(&self, key: &KeyHandle) -> Call;
+    /// Generates a data key of 32 bytes; none if the service has no such call.
+    fn data_key(&self, key: &KeyHandle) -> Option<Call>;
 
     /// A text that an answer to [`Protocol::decrypt`] of `plaintext` holds; none if answers are not to be looked at.
     fn decrypted_mark(&self, plaintext: &[u8]) -> Option<String>;

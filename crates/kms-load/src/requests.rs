@@ -136,7 +136,10 @@ impl Requests {
                 let call = self.protocol.decrypt(key, &self.material.ciphertexts[recipe.key]);
                 (call, self.protocol.decrypted_mark(plaintext).map(Arc::from))
             }
-            Operation::DataKey => (self.protocol.data_key(key), ciphertext_mark()),
+            Operation::DataKey => {
+                let call = self.protocol.data_key(key);
+                (call.expect("a target is not prepared for what its service does not offer"), ciphertext_mark())
+            }
             Operation::CreateKey => return Slot::CreateKey,
         };
         Slot::Ready(self.ready(recipe.operation, call, mark, now))

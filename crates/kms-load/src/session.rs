@@ -33,6 +33,16 @@ pub enum SessionError {
         /// Why it failed.
         failure: ExchangeFailure,
     },
+    /// The service has no such call.
+    #[error("{target}: there is no {operation} call in what {protocol} offers: leave it out of the mix")]
+    NotOffered {
+        /// The target's label.
+        target: String,
+        /// What its service speaks.
+        protocol: &'static str,
+        /// What was asked for.
+        operation: Operation,
+    },
     /// The machine did not give what measuring needs: threads, timers, a processor.
     #[error("the load could not be made: {0}")]
     Machine(#[from] io::Error),
@@ -116,8 +126,10 @@ impl Session {
     /// Makes what is missing for `kind`: keys, and ciphertexts if it decrypts.
     ///
     /// # Errors
-    /// When the target refuses or cannot be reached. What was made until then is known and can be cleaned up.
+    /// When the service does not offer an operation of `kind`, and when the target refuses or cannot be reached. What was
+    /// made until then is known and can be cleaned up.
     pub fn prepare(&mut self, kind: &LoadKind, on_step: OnStep<'_>) -> Result<(), SessionError> {
+        self.offers(&kind.mix)?;
         while self.keys.len() < kind.keys {
             // In portions, so that keys made before a failure are known.
             let count = (kind.keys - self.keys.len()).min(1_000);
@@ -218,6 +230,15 @@ impl Session {
             removed += portion.len();
         }
         Ok(removed)
+    }
+
+    /// Asked before anything is made.
+    fn offers(&self, mix: &Mix) -> Result<(), SessionError> {
+        let operation = Operation::DataKey;
+        if !mix.has(operation) || self.protocol.data_key(&KeyHandle::new("any")).is_some() {
+            return Ok(());
+        }
+        Err(SessionError::NotOffered { target: self.label.clone(), protocol: self.protocol.name(), operation })
     }
 
     fn make_keys(&mut self, count: usize) -> Result<(), SessionError> {

@@ -70,8 +70,8 @@ impl Protocol for AwsKms {
         self.call("Decrypt", format!("{{\"KeyId\":\"{}\",\"CiphertextBlob\":\"{}\"}}", key.0, ciphertext.0))
     }
 
-    fn data_key(&self, key: &KeyHandle) -> Call {
-        self.call("GenerateDataKey", format!("{{\"KeyId\":\"{}\",\"NumberOfBytes\":32}}", key.0))
+    fn data_key(&self, key: &KeyHandle) -> Option<Call> {
+        Some(self.call("GenerateDataKey", format!("{{\"KeyId\":\"{}\",\"NumberOfBytes\":32}}", key.0)))
     }
 
     fn decrypted_mark(&self, plaintext: &[u8]) -> Option<String> {

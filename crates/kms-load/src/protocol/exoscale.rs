@@ -63,8 +63,8 @@ impl Protocol for Exoscale {
         self.on_key(key, "decrypt", format!("{{\"ciphertext\":\"{}\"}}", ciphertext.0))
     }
 
-    fn data_key(&self, key: &KeyHandle) -> Call {
-        self.on_key(key, "generate-data-key", "{\"bytes-count\":32}".to_owned())
+    fn data_key(&self, key: &KeyHandle) -> Option<Call> {
+        Some(self.on_key(key, "generate-data-key", "{\"bytes-count\":32}".to_owned()))
     }
 
     fn decrypted_mark(&self, plaintext: &[u8]) -> Option<String> {

@@ -53,8 +53,8 @@ impl Protocol for Fixed {
         Call::post(self.path.clone(), "application/json", body.into_bytes())
     }
 
-    fn data_key(&self, _key: &KeyHandle) -> Call {
-        Call::post(self.path.clone(), "application/json", b"{\"bytes-count\":32}".to_vec())
+    fn data_key(&self, _key: &KeyHandle) -> Option<Call> {
+        Some(Call::post(self.path.clone(), "application/json", b"{\"bytes-count\":32}".to_vec()))
     }
 
     fn decrypted_mark(&self, _plaintext: &[u8]) -> Option<String> {

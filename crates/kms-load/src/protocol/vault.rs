@@ -53,8 +53,8 @@ impl Protocol for VaultTransit {
         self.post("decrypt", &key.0, format!("{{\"ciphertext\":\"{}\"}}", ciphertext.0))
     }
 
-    fn data_key(&self, key: &KeyHandle) -> Call {
-        self.post("datakey/plaintext", &key.0, "{\"bits\":256}".to_owned())
+    fn data_key(&self, key: &KeyHandle) -> Option<Call> {
+        Some(self.post("datakey/plaintext", &key.0, "{\"bits\":256}".to_owned()))
     }
 
     fn decrypted_mark(&self, plaintext: &[u8]) -> Option<String> {
@@ -101,7 +101,7 @@ mod tests {
             seen(service.decrypt(&key, &ciphertext)),
             r#"POST /v1/transit/decrypt/k {"ciphertext":"vault:v1:eA=="}"#
         );
-        assert_eq!(seen(service.data_key(&key)), r#"POST /v1/transit/datakey/plaintext/k {"bits":256}"#);
+        assert_eq!(seen(service.data_key(&key).unwrap()), r#"POST /v1/transit/datakey/plaintext/k {"bits":256}"#);
         let removal: Vec<String> = service.removal(&key).into_iter().map(seen).collect();
         assert_eq!(
             removal,

@@ -83,6 +83,15 @@ fn failures_are_counted_by_kind_and_are_no_successes() {
     assert!((all / 10..=all / 10 + 1).contains(&failed), "{failed} of {all}");
 }
 
+/// The mix comes round in two requests, and 64 is even.
+#[test]
+fn no_operation_of_a_mix_escapes_being_looked_at() {
+    let server = Server::start(Fault::WrongPlaintext);
+    let mut session = session(&server, KeepAlive::On);
+    let visit = visit(&mut session, &kind("encrypt=1,decrypt=1", 1), &settings(Pace::Closed, 1));
+    assert!(visit.failures.contains_key(&FailureKind::WrongAnswer), "{:?}", visit.failures);
+}
+
 #[test]
 fn an_answer_with_the_wrong_content_is_a_failure() {
     let server = Server::start(Fault::WrongPlaintext);

@@ -41,7 +41,7 @@ impl Protocol for ShortLived {
         self.inner.decrypt(key, ciphertext)
     }
 
-    fn data_key(&self, key: &KeyHandle) -> Call {
+    fn data_key(&self, key: &KeyHandle) -> Option<Call> {
         self.inner.data_key(key)
     }
 

@@ -26,15 +26,16 @@ Environment, or lines of --env-file:
   exoscale  EXOSCALE_API_KEY, EXOSCALE_API_SECRET, EXOSCALE_API_ENDPOINT (the target if none is given)
   aws       AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION
   vault     VAULT_TOKEN
+  cosmian   COSMIAN_ACCESS_TOKEN, if the server asks for one
 
-Keys are made through each target's own API, with names that begin with \"bench-\", and taken out of use at the end. Ctrl-C
-ends a run early and does that too; a second Ctrl-C leaves them.";
+Keys are made through each target's own API, with names that begin with \"bench-\" (cosmian names keys itself), and taken out
+of use at the end. Ctrl-C ends a run early and does that too; a second Ctrl-C leaves them.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct BenchArguments {
-    /// A server: what it speaks (exoscale, aws, vault, or noop for one that answers anything) and where it is. Several are
-    /// measured side by side.
+    /// A server: what it speaks (exoscale, aws, vault, cosmian, or noop for one that answers anything) and where it is.
+    /// Several are measured side by side.
     #[arg(long = "target", value_name = "KIND=URL")]
     pub(super) targets: Vec<TargetArgument>,
     /// A file with lines such as EXOSCALE_API_KEY=...; what it says goes before the environment.
@@ -286,8 +287,8 @@ mod tests {
             (&["--rate=-1"], "requests per second"),
             (&["--rate", "0"], "requests per second"),
             (&["--duration", "5"], "must be a whole number and a unit"),
-            (&["--target", "http://h"], "exoscale, aws, vault or noop"),
-            (&["--target", "kmip=http://h"], "exoscale, aws, vault or noop"),
+            (&["--target", "http://h"], "exoscale, aws, vault, cosmian or noop"),
+            (&["--target", "kmip=http://h"], "exoscale, aws, vault, cosmian or noop"),
             (&["--target", "aws=h"], "must begin with http"),
             (&["--ca-file", "f", "--insecure"], "cannot be used with"),
         ] {

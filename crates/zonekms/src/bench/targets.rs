@@ -4,8 +4,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use kms_load::{
-    AwsCredentials, AwsKms, Endpoint, Exoscale, Fixed, InvalidEndpoint, KeyHandle, Protocol, ServerProcess, Target,
-    Trust, TrustFault, VaultTransit, Wire,
+    AwsCredentials, AwsKms, CosmianJose, Endpoint, Exoscale, Fixed, InvalidEndpoint, KeyHandle, Protocol,
+    ServerProcess, Target, Trust, TrustFault, VaultTransit, Wire,
 };
 
 use super::arguments::BenchArguments;
@@ -17,6 +17,7 @@ enum Kind {
     Exoscale,
     Aws,
     Vault,
+    Cosmian,
     Noop,
 }
 
@@ -30,7 +31,7 @@ pub(super) struct TargetArgument {
 /// A text that is no target.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum InvalidTarget {
-    #[error("{0:?} must begin with exoscale, aws, vault or noop, then =, then the URL")]
+    #[error("{0:?} must begin with exoscale, aws, vault, cosmian or noop, then =, then the URL")]
     Kind(String),
     #[error(transparent)]
     Endpoint(#[from] InvalidEndpoint),
@@ -62,6 +63,7 @@ impl FromStr for TargetArgument {
             "exoscale" => Kind::Exoscale,
             "aws" => Kind::Aws,
             "vault" => Kind::Vault,
+            "cosmian" => Kind::Cosmian,
             "noop" => Kind::Noop,
             _ => return Err(InvalidTarget::Kind(text.to_owned())),
         };
@@ -116,6 +118,7 @@ fn protocol(target: &TargetArgument, credentials: &Credentials<'_>) -> Result<Ar
             Arc::new(AwsKms::new(&target.endpoint, aws))
         }
         Kind::Vault => Arc::new(VaultTransit::new(&target.endpoint, credentials.secret("VAULT_TOKEN")?)),
+        Kind::Cosmian => Arc::new(CosmianJose::new(&target.endpoint, credentials.secret("COSMIAN_ACCESS_TOKEN").ok())),
         Kind::Noop => Arc::new(Fixed::new(&target.endpoint)),
     })
 }
@@ -146,6 +149,7 @@ fn labels(targets: &[TargetArgument]) -> Vec<String> {
             Kind::Exoscale => "exoscale",
             Kind::Aws => "aws",
             Kind::Vault => "vault",
+            Kind::Cosmian => "cosmian",
             Kind::Noop => "noop",
         };
         if alone {
@@ -167,7 +171,10 @@ mod tests {
             let targets: Vec<TargetArgument> = texts.iter().map(|text| text.parse().unwrap()).collect();
             labels(&targets)
         };
-        assert_eq!(of(&["exoscale=http://h:1/v2", "vault=http://h:2"]), ["exoscale", "vault"]);
+        assert_eq!(
+            of(&["exoscale=http://h:1/v2", "vault=http://h:2", "cosmian=http://h:3"]),
+            ["exoscale", "vault", "cosmian"]
+        );
         assert_eq!(of(&["noop=http://h:1/a", "noop=http://h:2/b"]), ["noop h:1/a", "noop h:2/b"]);
     }
 }
