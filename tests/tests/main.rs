@@ -29,6 +29,7 @@ mod quirks;
 mod races;
 mod readme;
 mod request_table;
+mod reserved_ports;
 mod sdk;
 mod signatures;
 mod store_trouble;

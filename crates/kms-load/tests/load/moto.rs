@@ -1,11 +1,11 @@
 //! The protocol of AWS KMS, spoken to moto: a server that others have written from the protocol's own description.
 
+use crate::measuring::PATIENCE;
 use kms_load::{
     AwsCredentials, AwsKms, Distribution, Endpoint, HttpVersion, KeepAlive, LoadKind, Operation, Pace, Secret, Session,
     Stop, VisitSettings, Wire,
 };
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -35,7 +35,7 @@ fn keys_encrypt_decrypt_and_data_keys() {
         pace: Pace::Closed,
         warm_up: Duration::ZERO,
         duration: Duration::from_secs(2),
-        grace: Duration::from_secs(10),
+        grace: PATIENCE,
         server: None,
         stop: Stop::new(),
     };
@@ -54,22 +54,26 @@ struct Moto {
 }
 
 impl Moto {
+    /// On a port that it chooses itself, and tells when it listens there.
     fn start() -> Self {
-        let venv = venv();
-        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
-        let process = Command::new(venv.join("bin/moto_server"))
-            .args(["--host", "127.0.0.1", "--port", &address.port().to_string()])
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let process = Command::new(venv().join("bin/moto_server"))
+            .args(["--host", "127.0.0.1", "--port", "0"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(log.reopen().unwrap())
             .spawn()
             .unwrap();
-        let mut moto = Self { process, url: format!("http://{address}") };
-        for _ in 0..600 {
-            if TcpStream::connect(address).is_ok() {
+        let mut moto = Self { process, url: String::new() };
+        for _ in 0..1200 {
+            let said = fs::read_to_string(log.path()).unwrap();
+            let told = said.lines().find_map(|line| line.split("Running on ").nth(1));
+            // A line that is not at its end yet is read again.
+            if let (Some(url), true) = (told, said.ends_with('\n')) {
+                url.trim().clone_into(&mut moto.url);
                 return moto;
             }
-            assert!(moto.process.try_wait().unwrap().is_none(), "moto has ended");
+            assert!(moto.process.try_wait().unwrap().is_none(), "moto has ended: {said}");
             thread::sleep(Duration::from_millis(100));
         }
         panic!("moto does not listen");
