@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// How long anything in these tests may take before it counts as hanging.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The program with these arguments, and nothing of the test's environment that it would read.
 pub(crate) fn zonekms(arguments: &[&str]) -> Command {
