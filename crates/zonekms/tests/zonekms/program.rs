@@ -20,6 +20,13 @@ pub(crate) fn zonekms(arguments: &[&str]) -> Command {
     command
 }
 
+/// A copy of it that every user may run. Not made by this process: a program that another test starts at this moment would have
+/// the copy open for writing a little longer, and what is written to cannot be run.
+pub(crate) fn copy_program(to: &Path) {
+    let copied = Command::new("install").args(["-m", "0755", env!("CARGO_BIN_EXE_zonekms")]).arg(to).status().unwrap();
+    assert!(copied.success(), "{copied}");
+}
+
 /// Runs it to its end.
 pub(crate) fn run(arguments: &[&str]) -> Output {
     zonekms(arguments).output().unwrap()
