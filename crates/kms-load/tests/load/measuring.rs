@@ -81,7 +81,10 @@ fn without_keep_alive_every_request_has_its_connection() {
 fn failures_are_counted_by_kind_and_are_no_successes() {
     let server = Server::start(Fault::TooMany);
     let mut session = session(&server, KeepAlive::On);
-    let visit = visit(&mut session, &kind("encrypt", 1), &settings(Pace::Closed, 1));
+    let mut settings = settings(Pace::Closed, 1);
+    // Time for ten requests, of which one fails, on any machine.
+    settings.duration = Duration::from_secs(3);
+    let visit = visit(&mut session, &kind("encrypt", 1), &settings);
     let failed = visit.failures[&FailureKind::Status(429)].count;
     assert_eq!(failed, visit.failed);
     let all = visit.answered + failed;
@@ -209,10 +212,11 @@ fn a_run_visits_everything_in_another_order_each_time_and_cleans_up() {
     assert_eq!(sorted(first), sorted(second));
     for result in &report.results {
         assert_eq!((result.visits.len(), result.failed), (2, 0), "{:?}", result.visits);
-        assert!(result.ceiling_per_second.is_some_and(|ceiling| ceiling > 0.0));
+        assert!(result.ceiling_per_second.is_some());
         let (low, high) = result.per_second_range;
         assert!(low <= result.per_second && result.per_second <= high);
     }
+    assert!(report.results.iter().any(|result| result.ceiling_per_second > Some(0.0)));
     for server in [one, other] {
         assert_eq!((server.seen.count("/kms-key"), server.seen.different("/schedule-deletion")), (2, 2));
     }

@@ -34,7 +34,7 @@ fn keys_encrypt_decrypt_and_data_keys() {
         cpus: Vec::new(),
         pace: Pace::Closed,
         warm_up: Duration::ZERO,
-        duration: Duration::from_secs(2),
+        duration: Duration::from_secs(5),
         grace: PATIENCE,
         server: None,
         stop: Stop::new(),

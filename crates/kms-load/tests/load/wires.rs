@@ -118,7 +118,7 @@ fn visit(session: &mut Session, connections: usize, streams: usize) -> Result<Vi
         cpus: Vec::new(),
         pace: Pace::Closed,
         warm_up: Duration::ZERO,
-        duration: Duration::from_secs(1),
+        duration: Duration::from_secs(3),
         grace: PATIENCE,
         server: None,
         stop: Stop::new(),
