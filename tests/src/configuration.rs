@@ -2,40 +2,42 @@
 
 use crate::client::Client;
 use crate::exo2::Credential;
-use crate::server::{Process, Serve, free_address};
+use crate::server::{Process, Serve};
+use kms_testkit::ReservedPort;
 use std::fmt::Write as _;
 use std::fs;
-use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// One zone's configuration on disk.
-#[derive(Clone, Debug)]
+/// One zone's configuration on disk, and the ports that it names.
+#[derive(Debug)]
 pub struct Configuration {
     program: PathBuf,
     directory: PathBuf,
-    address: SocketAddr,
-    operations: SocketAddr,
+    listen: ReservedPort,
+    operations: ReservedPort,
     text: String,
 }
 
 impl Configuration {
-    /// A server of zone `ch-gva-2` in `directory`, on loopback ports that are free now.
+    /// A server of zone `ch-gva-2` in `directory`, on loopback ports of its own.
     #[must_use]
     pub fn new(program: &Path, directory: &Path) -> Self {
-        let (address, operations) = (free_address(), free_address());
+        let (listen, operations) = (ReservedPort::reserve(), ReservedPort::reserve());
         write_private(&directory.join("root.key"), &"5a0f".repeat(16));
         let text = format!(
             "zone = \"ch-gva-2\"\n\
              [[zones]]\nname = \"ch-gva-2\"\napi-endpoint = \"http://{address}/v2\"\n\
              [[zones]]\nname = \"ch-dk-2\"\napi-endpoint = \"http://127.0.0.1:1/v2\"\n\
              [listen]\naddress = \"{address}\"\n\
-             [operations]\naddress = \"{operations}\"\n\
+             [operations]\naddress = \"{}\"\n\
              [store]\ndirectory = \"state/store\"\n\
-             [root-key]\nfile = \"root.key\"\n"
+             [root-key]\nfile = \"root.key\"\n",
+            operations.address(),
+            address = listen.address(),
         );
         let (program, directory) = (program.to_owned(), directory.to_owned());
-        Self { program, directory, address, operations, text }
+        Self { program, directory, listen, operations, text }
     }
 
     /// With `[limits]` lines such as `keys-per-organisation = 20`.
@@ -78,7 +80,7 @@ impl Configuration {
     /// Writes the file and starts a server with it.
     #[must_use]
     pub fn serve(&self) -> Serve {
-        Serve::start(&self.program, &self.file(), self.address, self.operations)
+        Serve::start(&self.program, &self.file(), self.listen.address(), self.operations.address())
     }
 
     /// Writes the file; gives its path.
@@ -99,7 +101,7 @@ impl Configuration {
     /// A client with this API key.
     #[must_use]
     pub fn client(&self, credential: &Credential) -> Client {
-        Client::new(self.address, credential)
+        Client::new(self.listen.address(), credential)
     }
 }
 

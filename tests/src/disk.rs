@@ -1,8 +1,10 @@
 //! A small file system of its own for one test: ext4 in a file, mounted through a loop device.
 
+use crate::server::wait_for;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 /// A small ext4 file system in a file.
 #[derive(Debug)]
@@ -35,14 +37,28 @@ impl Disk {
         succeeds(Command::new("mount").args(["-o", option]).arg(&self.mount.at))
     }
 
-    /// The blocks as they are at this moment, mounted beside the original.
+    /// The blocks as they are at one moment, in an image of their own beside this one, and mounted.
+    ///
+    /// Each copy is a new file: where an earlier one is still in use, the kernel would show that one's file system again.
     #[must_use]
-    pub fn copy(&self, image: &Path) -> Disk {
-        assert!(succeeds(Command::new("cp").arg("--sparse=always").arg(&self.image).arg(image)), "the image is copied");
-        let mount = Mount::new(image, &image.with_extension("d")).expect("the copy is mounted, its journal replayed");
-        Disk { image: image.to_owned(), mount }
+    pub fn copy(&self) -> Disk {
+        let beside = self.image.parent().expect("an image lies in a directory");
+        let file = tempfile::Builder::new().prefix("copy-").suffix(".img").tempfile_in(beside);
+        let image = file.and_then(|file| Ok(file.keep()?.1)).expect("a file for the copy is made");
+        // The kernel may write while it is read. What is the same once the copy is whole was so at that moment.
+        let is_of_one_moment = (0..COPIES).any(|_| {
+            let copied = succeeds(Command::new("cp").arg("--sparse=always").arg(&self.image).arg(&image));
+            assert!(copied, "the image is copied");
+            succeeds(Command::new("cmp").arg("--silent").arg(&self.image).arg(&image))
+        });
+        assert!(is_of_one_moment, "the image changed during each of {COPIES} copies");
+        let mount = Mount::new(&image, &image.with_extension("d")).expect("the copy is mounted, its journal replayed");
+        Disk { image, mount }
     }
 }
+
+/// How often an image that changes meanwhile is copied before a test fails. Nobody but the kernel may write to it then.
+const COPIES: u32 = 50;
 
 /// A loop mount that is undone when dropped.
 #[derive(Debug)]
@@ -60,8 +76,10 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        if !succeeds(Command::new("umount").arg(&self.at)) {
-            // A process that just ended may hold it a moment longer: detach it when it is free.
+        // A process that another test starts at this moment holds what this one had open, until it runs its program.
+        let unmounted =
+            wait_for(Duration::from_secs(10), || succeeds(Command::new("umount").arg(&self.at)).then_some(()));
+        if unmounted.is_none() {
             succeeds(Command::new("umount").arg("--lazy").arg(&self.at));
         }
     }

@@ -6,7 +6,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 /// A start or an orderly stop that takes longer fails the test.
 const START_LIMIT: Duration = Duration::from_secs(120);
-const STOP_LIMIT: Duration = Duration::from_secs(60);
+const STOP_LIMIT: Duration = Duration::from_secs(120);
 
 /// A running process of the product and its log.
 #[derive(Debug)]
@@ -380,13 +380,6 @@ impl Serve {
         let status = self.process.stop();
         assert!(status.success(), "the server ended with {status}; log:\n{}", self.process.log());
     }
-}
-
-/// A loopback address whose port was free a moment ago.
-#[must_use]
-pub fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback port");
-    listener.local_addr().expect("a bound address")
 }
 
 /// Calls `probe` every 5 ms until it gives something or `limit` has passed.

@@ -5,7 +5,8 @@ use crate::client::Client;
 use crate::configuration::credential;
 use crate::exo2::Credential;
 use crate::relay::Relay;
-use crate::server::{Process, Serve, free_address, wait_for};
+use crate::server::{Process, Serve, wait_for};
+use kms_testkit::ReservedPort;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::fs;
@@ -15,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// A zone that has not caught up after this fails the test.
-const CATCH_UP_LIMIT: Duration = Duration::from_secs(60);
+const CATCH_UP_LIMIT: Duration = Duration::from_secs(120);
 
 /// The organisation that all zones know.
 const ORGANISATION: &str = "acme";
@@ -33,6 +34,8 @@ pub struct Site {
     pub peer_listener: SocketAddr,
     program: PathBuf,
     operations: SocketAddr,
+    /// The ports of these addresses are the zone's also while it does not run.
+    _ports: [ReservedPort; 3],
     credential: Credential,
 }
 
@@ -80,13 +83,14 @@ impl<'a> ZonePlan<'a> {
     fn site(&self, zone: &str) -> Site {
         let directory = self.directory.join(zone);
         fs::create_dir(&directory).expect("a directory for the zone");
-        let [address, operations, peer_listener] = [free_address(), free_address(), free_address()];
-        let program = self.program.to_owned();
+        let ports = [ReservedPort::reserve(), ReservedPort::reserve(), ReservedPort::reserve()];
+        let [address, operations, peer_listener] = ports.each_ref().map(ReservedPort::address);
+        let (zone, program) = (zone.to_owned(), self.program.to_owned());
         let credential = credential(ORGANISATION);
-        let site = Site { zone: zone.to_owned(), directory, address, peer_listener, program, operations, credential };
+        let site = Site { zone, directory, address, peer_listener, program, operations, _ports: ports, credential };
         let (root_key, identity) = (site.path("root.key"), site.path("identity"));
         site.command(&["root-key", "new", &root_key.display().to_string()]);
-        site.command(&["zone-identity", "new", &identity.display().to_string(), "--zone", zone]);
+        site.command(&["zone-identity", "new", &identity.display().to_string(), "--zone", &site.zone]);
         site
     }
 
@@ -179,7 +183,7 @@ impl Site {
 
     fn command(&self, arguments: &[&str]) {
         let mut process = Process::start(&self.program, arguments, &self.path("commands.log"));
-        let status = process.ends_within(Duration::from_secs(30));
+        let status = process.ends_within(Duration::from_secs(120));
         assert!(status.is_some_and(|status| status.success()), "{arguments:?}: {status:?}\n{}", process.log());
     }
 }

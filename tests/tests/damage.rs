@@ -236,7 +236,7 @@ fn files_are_private_and_the_directory_is_taken() {
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
     assert_eq!(core.split_whitespace().nth(4), Some("0"), "a core dump would hold key material: {core}");
     let mut second = Dev::new(program(), directory.path()).spawn();
-    let status = second.ends_within(std::time::Duration::from_secs(10)).expect("the second process ends by itself");
+    let status = second.ends_within(std::time::Duration::from_secs(60)).expect("the second process ends by itself");
     assert!(!status.success());
     server.client().create("the first one goes on");
     server.stop();

@@ -43,7 +43,7 @@ fn a_full_disk_stops_changes_and_nothing_else() {
         }
         thread::sleep(Duration::from_millis(200));
         fill(&filler);
-        let refused = wait_for(Duration::from_secs(20), || {
+        let refused = wait_for(Duration::from_secs(60), || {
             let answer = client.post_empty(&format!("/v2/kms-key/{key}/enable-key-rotation"));
             // Already on: refused before the store is asked. So switch it first.
             let switched = client.post_empty(&format!("/v2/kms-key/{key}/disable-key-rotation"));
@@ -63,7 +63,7 @@ fn a_full_disk_stops_changes_and_nothing_else() {
     });
 
     std::fs::remove_file(&filler).unwrap();
-    let again = wait_for(Duration::from_secs(20), || {
+    let again = wait_for(Duration::from_secs(60), || {
         let answer = client.post_empty(&format!("/v2/kms-key/{key}/rotate"));
         (answer.status == 200).then_some(())
     });

@@ -102,11 +102,11 @@ fn a_key_is_deleted_exactly_when_due() {
     assert_eq!(comparable(seen["delete-at"].as_str().unwrap()), due, "a minute early it is there");
     // To within a few seconds of the date, by whole seconds, never over it.
     let left = seconds_until(&server, &due);
-    assert!((4..=60).contains(&left), "{left} seconds are left");
-    server.advance(&format!("{}s", left - 3));
+    assert!((9..=60).contains(&left), "{left} seconds are left");
+    server.advance(&format!("{}s", left - 8));
 
     // From here on the clock runs by itself. Each look at the key lies between two looks at the clock.
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + Duration::from_secs(60);
     let mut looks = 0;
     loop {
         assert!(Instant::now() < end, "the key is still there");
@@ -129,7 +129,7 @@ fn a_key_is_deleted_exactly_when_due() {
     assert!(names.iter().all(|entry| entry["name"] != "k"), "the list has forgotten it");
     // A name is free once the deletion is stored, which is a moment after the key is gone.
     let mut free = |name: &str| {
-        let made = wait_for(Duration::from_secs(5), || {
+        let made = wait_for(Duration::from_secs(60), || {
             let answer = client.post("/v2/kms-key", json!({ "name": name }));
             (answer.status == 200).then(|| answer.json()["id"].as_str().unwrap().to_owned())
         });
@@ -152,7 +152,7 @@ fn a_cancelled_deletion_never_happens() {
     let (ciphertext, _) = client.encrypt(&key, b"kept");
     client.post(&format!("/v2/kms-key/{key}/schedule-deletion"), json!({ "delay-days": 7 })).ok();
     server.advance("6d");
-    server.advance("86390s");
+    server.advance("86300s");
     client.post_empty(&format!("/v2/kms-key/{key}/cancel-deletion")).ok();
     let cancelled = get(&mut client, &key);
     assert_eq!(cancelled["status"], "disabled");
@@ -190,20 +190,20 @@ fn due_work_is_done_after_the_server_was_down_over_the_date() {
     let (rotating, dying, saved) = (client.create("rotating"), client.create("dying"), client.create("saved"));
     let (ciphertext, _) = client.encrypt(&rotating, b"before");
     server.advance("364d");
-    server.advance("86390s");
+    server.advance("86385s");
     for key in [&dying, &saved] {
         client.post(&format!("/v2/kms-key/{key}/schedule-deletion"), json!({ "delay-days": 7 })).ok();
     }
     let shift = |server: &Server| server.lab()["offset-seconds"].as_i64().unwrap();
     let offset = shift(&server);
-    assert_eq!(offset, 365 * 86400 - 10);
+    assert_eq!(offset, 365 * 86400 - 15);
     let version = get(&mut client, &rotating)["material"]["version"].clone();
     assert_eq!(version, 1, "not due yet");
     let due = get(&mut client, &rotating)["rotation"]["next-at"].as_str().map(comparable).unwrap();
     server.stop();
 
-    // Down over the date of the rotation: 10 seconds of real time are left until it.
-    thread::sleep(Duration::from_secs(11));
+    // Down over the date of the rotation: at most 15 seconds of real time are left until it.
+    thread::sleep(Duration::from_secs(16));
     let server = dev.start();
     let mut client = server.client();
     assert_eq!(shift(&server), offset, "the lab's clock survives a restart");
@@ -217,12 +217,12 @@ fn due_work_is_done_after_the_server_was_down_over_the_date() {
     client.post_empty(&format!("/v2/kms-key/{saved}/cancel-deletion")).ok();
     let due = get(&mut client, &dying)["delete-at"].as_str().map(comparable).unwrap();
     let left = seconds_until(&server, &due);
-    server.advance(&format!("{}s", left - 4));
+    server.advance(&format!("{}s", left - 10));
     assert_eq!(get(&mut client, &dying)["status"], "pending-deletion", "seconds early it is there");
     server.kill();
 
     // Down over the date of the deletion.
-    thread::sleep(Duration::from_secs(5));
+    thread::sleep(Duration::from_secs(11));
     let server = dev.start();
     let mut client = server.client();
     assert!(now(&server) > due);

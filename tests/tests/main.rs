@@ -29,6 +29,7 @@ mod quirks;
 mod races;
 mod readme;
 mod request_table;
+mod reserved_ports;
 mod sdk;
 mod signatures;
 mod store_trouble;
@@ -59,11 +60,15 @@ fn scratch() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("zonekms-test-").tempdir().unwrap()
 }
 
-/// A directory in memory where there is such a file system: for tests of what the service decides, which the pace of the
-/// disk would only slow down.
+/// A directory in memory where there is a file system with room enough: for tests of what the service decides, which the pace of
+/// the disk would only slow down.
 fn scratch_in_memory() -> tempfile::TempDir {
+    /// Three times what all tests together were seen to use. Containers often have 64 MiB.
+    const ROOM: u64 = 256 << 20;
     let memory = Path::new("/dev/shm");
+    let has_room = rustix::fs::statvfs(memory).is_ok_and(|system| system.f_bavail * system.f_frsize >= ROOM);
     let mut builder = tempfile::Builder::new();
     let builder = builder.prefix("zonekms-test-");
-    builder.tempdir_in(memory).or_else(|_| builder.tempdir()).unwrap()
+    let in_memory = has_room.then(|| builder.tempdir_in(memory).ok()).flatten();
+    in_memory.unwrap_or_else(|| builder.tempdir().unwrap())
 }

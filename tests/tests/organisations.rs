@@ -75,7 +75,7 @@ fn a_second_process_on_the_same_store_is_refused() {
     let configuration = Configuration::new(program(), directory.path()).organisation("red", &[(&red, &[])]);
     let server = configuration.serve();
     let mut second = configuration.spawn();
-    let status = second.ends_within(std::time::Duration::from_secs(10)).expect("it ends by itself");
+    let status = second.ends_within(std::time::Duration::from_secs(60)).expect("it ends by itself");
     assert!(!status.success());
     assert!(!second.log().is_empty(), "it says why");
     configuration.client(&red).create("the first one goes on");

@@ -12,7 +12,7 @@ use zonekms_tests::server::{Process, wait_for};
 use zonekms_tests::zones::{Site, ZonePlan, settled};
 
 const ZONES: [&str; 2] = ["ch-gva-2", "ch-dk-2"];
-const LIMIT: Duration = Duration::from_secs(15);
+const LIMIT: Duration = Duration::from_secs(60);
 
 #[test]
 fn who_is_not_a_known_zone_is_refused_and_logged() {
@@ -86,8 +86,8 @@ fn a_flood_keeps_nobody_out() {
     let key = other.create_replicated(&mut theirs, "orders", &[&attacked.zone]);
     settled(&mut theirs, &key);
 
-    let before = attacked.log().len();
     let began = Instant::now();
+    let before = attacked.log().len();
     let mut flood: Vec<TcpStream> = (0..FLOOD)
         .map(|_| TcpStream::connect(attacked.peer_listener).expect("the listener takes connections"))
         .collect();
@@ -99,7 +99,8 @@ fn a_flood_keeps_nobody_out() {
     }
     theirs.post_empty(&format!("/v2/kms-key/{key}/rotate")).ok();
     settled(&mut theirs, &key);
-    assert!(slowest < Duration::from_secs(2), "the front door took {slowest:?}");
+    // Not until the time of the silent is over, which is 10 seconds.
+    assert!(slowest < Duration::from_secs(9), "the front door took {slowest:?}");
 
     // The other zone comes back in the middle of it.
     other_runs.stop();
@@ -124,8 +125,10 @@ fn a_flood_keeps_nobody_out() {
         );
     }
     let log = attacked.log()[before..].to_owned();
-    let refusals = log.lines().filter(|line| line.contains("peer-refused")).count();
-    assert!((1..=80).contains(&refusals), "{refusals} lines about {FLOOD} and more connections:\n{log}");
+    let refusals = log.lines().filter(|line| line.contains("peer-refused")).count() as u64;
+    // Twenty in each span of ten seconds at most, in however many this took, the first and the last in part.
+    let most = 20 * (began.elapsed().as_secs() / 10 + 2);
+    assert!((1..=most).contains(&refusals), "{refusals} lines about {FLOOD} and more connections:\n{log}");
     attacked_runs.stop();
     other_runs.stop();
 }

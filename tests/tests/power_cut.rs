@@ -2,9 +2,8 @@
 //! the server is frozen, the image of the block device is copied as it is, mounted elsewhere and started.
 
 use crate::{program, scratch};
-use rustix::process::{Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
-use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -65,16 +64,15 @@ fn cut(times: u64) {
             let mut moments = Choices::new(seed, cuts);
             for _ in 0..CUTS_PER_DISK.min(times - cuts) {
                 until_cut.store(1 + moments.below(60), Ordering::SeqCst);
-                let frozen = wait_for(Duration::from_secs(120), || is_frozen(pid.as_raw_pid()).then_some(()));
-                frozen.expect("an answer arrives and freezes the server");
+                wait_until_frozen(pid);
                 until_cut.store(u64::MAX, Ordering::SeqCst);
-                let copy = disk.copy(&directory.path().join("copy.img"));
+                let copy = disk.copy();
                 // Every answer that a worker has read by now was sent before the server froze.
                 let mut known: Vec<Ledger> = ledgers.iter().map(|ledger| ledger.lock().unwrap().clone()).collect();
                 server.process.resume();
 
                 let api_key = &server.environment.credential;
-                opened += survive(&copy, directory.path(), (api_key, &mut known), &mut moments);
+                opened += survive(&copy, (api_key, &mut known), &mut moments);
                 cuts += 1;
             }
         });
@@ -89,16 +87,12 @@ fn cut(times: u64) {
 
 /// Starts a server on a disk that lost its power, cuts it again while it starts and once more after its first change, and
 /// checks each time that everything is there. Gives how many ciphertexts were opened.
-fn survive(
-    disk: &Disk,
-    directory: &Path,
-    (api_key, known): (&Credential, &mut [Ledger]),
-    moments: &mut Choices,
-) -> usize {
+fn survive(disk: &Disk, (api_key, known): (&Credential, &mut [Ledger]), moments: &mut Choices) -> usize {
     let starting = Dev::new(program(), disk.mounted_at()).spawn();
     thread::sleep(Duration::from_micros(moments.below(40_000)));
     starting.pause();
-    let second = disk.copy(&directory.join("second.img"));
+    wait_until_frozen(starting.pid());
+    let second = disk.copy();
     drop(starting);
 
     let server = Dev::new(program(), second.mounted_at()).start();
@@ -107,7 +101,8 @@ fn survive(
     let mut opened = known.iter_mut().map(|ledger| ledger.verify(&mut client)).sum();
     let key = client.create("made after the first cut");
     server.process.pause();
-    let third = second.copy(&directory.join("third.img"));
+    wait_until_frozen(server.process.pid());
+    let third = second.copy();
     server.kill();
 
     let server = Dev::new(program(), third.mounted_at()).start();
@@ -116,6 +111,12 @@ fn survive(
     opened += known.iter_mut().map(|ledger| ledger.verify(&mut client)).sum::<usize>();
     server.stop();
     opened
+}
+
+/// Waits until the process, which was told to stop, writes nothing more.
+fn wait_until_frozen(pid: Pid) {
+    let frozen = wait_for(Duration::from_secs(120), || is_frozen(pid.as_raw_pid()).then_some(()));
+    frozen.expect("the server stops");
 }
 
 /// Whether every thread of the process has stopped: the state in `/proc/PID/stat` is that of the main thread, and a

@@ -12,7 +12,7 @@ use zonekms_tests::zones::settled;
 const ORIGIN: &str = "ch-gva-2";
 const OTHER: &str = "ch-dk-2";
 const THIRD: &str = "de-fra-1";
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(120);
 
 #[test]
 fn the_official_client_on_three_zones() {

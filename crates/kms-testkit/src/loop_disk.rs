@@ -11,6 +11,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 /// A mounted file system in an image file; unmounted when dropped.
 pub struct LoopDisk {
@@ -63,7 +64,16 @@ impl LoopDisk {
     }
 
     fn unmount(&self) -> io::Result<()> {
-        run(Command::new("umount").arg(&self.mount))
+        let mut result = run(Command::new("umount").arg(&self.mount));
+        // A process that another test starts at this moment holds what this one had open, until it runs its program.
+        for _ in 0..200 {
+            if !result.as_ref().is_err_and(|error| error.to_string().contains("busy")) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+            result = run(Command::new("umount").arg(&self.mount));
+        }
+        result
     }
 }
 

@@ -207,8 +207,9 @@ fn a_file_that_could_not_be_begun_leaves_no_number_twice() {
     assert!(told.contains("Too many open files"), "{told}");
     assert!(told.ends_with("killed\n"), "{told}");
     let verified = kms_audit::verify_log(&directory, &kms_audit::Expected::default()).unwrap();
-    // Its first line, and four changes.
-    assert_eq!((verified.files, verified.size), (1, 5));
+    // Its first line, and four changes. The kill may have come while the writer, which had answered already, tried once more to begin
+    // the next file, after that file's first line and before the directory: then it is whole, and nothing but that line is in it.
+    assert!([(1, 5), (2, 6)].contains(&(verified.files, verified.size)), "{} lines", verified.size);
 }
 
 #[test]

@@ -132,7 +132,7 @@ pub(crate) fn refusal(nanos: i64) -> AuditEntry<'static> {
 
 /// Waits until changes are taken again.
 pub(crate) async fn recovered(log: &impl AuditLog) {
-    for _ in 0..200 {
+    for _ in 0..2_400 {
         if log.takes_changes().is_ok() {
             return;
         }

@@ -35,7 +35,7 @@ fn endpoints() -> (TlsAcceptor, TlsConnector) {
 #[tokio::test]
 async fn requests_are_served_over_tls_while_handshakes_hang() {
     let (acceptor, connector) = endpoints();
-    let limits = ConnectionLimits { header_timeout: Duration::from_millis(500), ..ConnectionLimits::default() };
+    let limits = ConnectionLimits { header_timeout: Duration::from_secs(5), ..ConnectionLimits::default() };
     let server = running(Setup { handshake: Handshake::Tls(acceptor), limits, ..Setup::default() }).await;
     let mut silent = server.client().await;
     let mut plain = server.client().await;

@@ -189,7 +189,7 @@ async fn one_zone_holds_no_more_connections_than_allowed_and_the_newest_stay() {
 
 #[tokio::test]
 async fn a_flood_of_silent_connections_is_bounded_and_keeps_nobody_out() {
-    let limits = LinkLimits { unauthenticated: 4, handshake_timeout: Duration::from_secs(8), ..LinkLimits::default() };
+    let limits = LinkLimits { unauthenticated: 4, handshake_timeout: Duration::from_secs(15), ..LinkLimits::default() };
     let (a, b) = one_peer(limits).await;
     let began = Instant::now();
     let mut silent = Vec::new();

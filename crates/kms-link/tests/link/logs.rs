@@ -15,7 +15,7 @@ pub(crate) fn record() {
 
 /// Waits until there is a line with all of `parts`.
 pub(crate) async fn expect_line(parts: &[&str]) {
-    for _ in 0..400 {
+    for _ in 0..2400 {
         if text().lines().any(|line| parts.iter().all(|part| line.contains(part))) {
             return;
         }

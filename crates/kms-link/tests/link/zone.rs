@@ -4,6 +4,7 @@ use crate::logs;
 use async_trait::async_trait;
 use kms_link::{FrameFaults, LinkConfig, LinkLimits, NoFaults, PeerConfig, TlsIdentity, generate_identity, run};
 use kms_service::{BadFrame, FrameSender, LinkEndpoint};
+use kms_testkit::ReservedPort;
 use kms_types::ZoneName;
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -28,6 +29,7 @@ pub(crate) enum Told {
 pub(crate) struct Plan {
     pub(crate) zone: ZoneName,
     pub(crate) identity: TlsIdentity,
+    pub(crate) port: ReservedPort,
     pub(crate) listener: TcpListener,
     pub(crate) limits: LinkLimits,
     pub(crate) faults: Arc<dyn FrameFaults>,
@@ -36,6 +38,7 @@ pub(crate) struct Plan {
 pub(crate) struct Zone {
     pub(crate) address: SocketAddr,
     pub(crate) identity: TlsIdentity,
+    port: ReservedPort,
     told: mpsc::UnboundedReceiver<Told>,
     endpoint: Arc<Endpoint>,
     shutdown: CancellationToken,
@@ -44,14 +47,19 @@ pub(crate) struct Zone {
 
 impl Plan {
     pub(crate) async fn new(name: &str) -> Self {
+        Self::at(ReservedPort::reserve(), name).await
+    }
+
+    /// On the port of a zone that was stopped.
+    pub(crate) async fn at(port: ReservedPort, name: &str) -> Self {
         let zone = name.parse().unwrap();
         let identity = generate_identity(&zone).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        Self { zone, identity, listener, limits: limits(), faults: Arc::new(NoFaults) }
+        let listener = TcpListener::bind(port.address()).await.unwrap();
+        Self { zone, identity, port, listener, limits: limits(), faults: Arc::new(NoFaults) }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
-        self.listener.local_addr().unwrap()
+        self.port.address()
     }
 
     /// This zone as others list it.
@@ -74,7 +82,7 @@ impl Plan {
         let config = LinkConfig { zone: self.zone, identity: self.identity, peers, limits: self.limits };
         let shared: Arc<dyn LinkEndpoint> = Arc::clone(&endpoint) as _;
         let running = tokio::spawn(run(self.listener, config, shared, self.faults, shutdown.clone()));
-        Zone { address, identity, told, endpoint, shutdown, running }
+        Zone { address, identity, port: self.port, told, endpoint, shutdown, running }
     }
 }
 
@@ -151,15 +159,15 @@ impl Zone {
         self.endpoint.gate.add_permits(1 << 20);
     }
 
-    /// Stops its links; gives the address for another.
-    pub(crate) async fn stop(self) -> SocketAddr {
+    /// Stops its links; gives the port for another.
+    pub(crate) async fn stop(self) -> ReservedPort {
         self.shutdown.cancel();
         timeout(LONG, self.running).await.expect("does not stop").unwrap().unwrap();
-        self.address
+        self.port
     }
 }
 
-pub(crate) const LONG: Duration = Duration::from_secs(30);
+pub(crate) const LONG: Duration = Duration::from_secs(60);
 
 fn limits() -> LinkLimits {
     LinkLimits {

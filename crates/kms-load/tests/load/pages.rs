@@ -83,16 +83,22 @@ fn json_has_every_visit() {
     let value: serde_json::Value = serde_json::from_str(&report.json().unwrap()).unwrap();
     let results = value["results"].as_array().unwrap();
     assert_eq!(results.len(), 4);
-    for result in results {
+    let mut answered = 0;
+    for (result, own) in results.iter().zip(&report.results) {
         assert_eq!(result["pace"], "closed");
-        for visit in result["visits"].as_array().unwrap() {
-            assert!(visit["answered"].as_u64().unwrap() > 0);
-            assert!(visit["latency"]["p99_ns"].as_u64().unwrap() > 0);
+        let visits = result["visits"].as_array().unwrap();
+        assert_eq!((visits.len(), own.visits.len()), (2, 2));
+        for (visit, own) in visits.iter().zip(&own.visits) {
+            assert_eq!(visit["answered"], own.answered);
+            assert_eq!(visit["latency"]["p99_ns"], own.latency.p99_ns);
+            assert_eq!(own.latency.p99_ns > 0, own.answered > 0);
+            answered += own.answered;
         }
     }
     let pauses = value["pauses"].as_array().unwrap();
     assert_eq!(pauses.len(), 1, "the generator may run anywhere");
     assert!(pauses[0]["watched_ns"].as_u64().unwrap() > 0 && pauses[0]["processor"].is_null(), "{pauses:?}");
+    assert!(answered > 0);
     assert!(value["machine"]["kernel"].as_str().unwrap().starts_with("Linux"));
 }
 

@@ -1,6 +1,6 @@
 //! Signatures are made anew while a load runs, before they are too old.
 
-use crate::measuring::target;
+use crate::measuring::{PATIENCE, target};
 use crate::server::{Fault, Server};
 use kms_load::{
     Call, Ciphertext, Distribution, Endpoint, KeepAlive, KeyHandle, LoadKind, NewKey, Pace, Protocol, Session, Stop,
@@ -82,14 +82,14 @@ fn a_pool_is_signed_again_at_half_of_its_life() {
         cpus: Vec::new(),
         pace: Pace::Open { per_second: 100.0 },
         warm_up: Duration::ZERO,
-        duration: Duration::from_secs(2),
-        grace: Duration::from_secs(2),
+        duration: Duration::from_secs(5),
+        grace: PATIENCE,
         server: None,
         stop: Stop::new(),
     };
     let visit = session.visit(&kind, &settings, &mut |_| {}).unwrap();
-    assert_eq!((visit.answered, visit.failed), (200, 0), "{:?}", visit.failures);
-    // The key, a first pool of 1024, and at least two more within two seconds.
+    assert_eq!((visit.answered, visit.failed), (500, 0), "{:?}", visit.failures);
+    // The key, a first pool of 1024, and at least two more: there is time for twelve.
     let signed = protocol.signed.load(Ordering::Relaxed);
     assert!(signed > 3 * 1_024, "{signed}");
 }

@@ -17,8 +17,10 @@ pub(crate) enum Fault {
     TooMany,
     /// The wrong plaintext.
     WrongPlaintext,
-    /// All connections stand still for half a second, once, after 200 encrypt calls.
-    OneStall,
+    /// All connections stand still for half a second, once, after so many encrypt calls.
+    OneStall {
+        after: usize,
+    },
     /// Encrypt calls are never answered.
     Silent,
 }
@@ -121,7 +123,10 @@ fn serve(stream: &TcpStream, seen: &Seen, fault: Fault) -> std::io::Result<()> {
 /// Holds every encrypt call back while one of them stands still.
 fn stand(seen: &Seen, fault: Fault, number: usize) {
     let standing = seen.standing.lock().unwrap();
-    if fault == Fault::OneStall && number >= 200 && !seen.stalled.swap(true, Ordering::Relaxed) {
+    if let Fault::OneStall { after } = fault
+        && number >= after
+        && !seen.stalled.swap(true, Ordering::Relaxed)
+    {
         thread::sleep(Duration::from_millis(500));
     }
     drop(standing);

@@ -1,5 +1,6 @@
 //! TLS and HTTP/2, against a server made of other libraries.
 
+use crate::measuring::PATIENCE;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -117,8 +118,8 @@ fn visit(session: &mut Session, connections: usize, streams: usize) -> Result<Vi
         cpus: Vec::new(),
         pace: Pace::Closed,
         warm_up: Duration::ZERO,
-        duration: Duration::from_secs(1),
-        grace: Duration::from_secs(5),
+        duration: Duration::from_secs(3),
+        grace: PATIENCE,
         server: None,
         stop: Stop::new(),
     };

@@ -162,9 +162,9 @@ impl Cluster {
         .await;
     }
 
-    /// Waits, a few seconds at most, until it is so. Time goes on meanwhile, so that retries fall due.
+    /// Waits, a minute or two at most, until it is so. Time goes on meanwhile, so that retries fall due.
     pub(crate) async fn until(&self, so: impl Fn() -> bool) {
-        for _ in 0..1_000 {
+        for _ in 0..20_000 {
             if so() {
                 return;
             }

@@ -96,7 +96,7 @@ async fn a_read_only_store_refuses_changes_and_serves_the_rest() {
     assert_eq!(zone.change(id, Command::Rotate).await.unwrap().versions().len(), 2);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_change_once_begun_is_finished_though_the_caller_leaves() {
     let world = World::new();
     let zone = world.start().await;
@@ -107,7 +107,7 @@ async fn a_change_once_begun_is_finished_though_the_caller_leaves() {
     assert_eq!(zone.change(id, Command::Rotate).await.unwrap().versions().len(), 3, "both rotations were made");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn stopping_waits_for_changes_under_way_and_takes_no_new_ones() {
     let world = World::new();
     let zone = world.start().await;

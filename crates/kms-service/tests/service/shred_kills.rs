@@ -78,9 +78,10 @@ async fn kill_again_and_again(kills: u32) {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        // It lives until it has told something, and a little longer.
-        for _ in 0..2_000 {
-            if fs::read_to_string(&out).unwrap().contains("kept ") {
+        // It lives until it has told something, each child of something later than the one before, and a little longer.
+        let awaited = ["kept ", "gone ", "shredded"][usize::try_from(round % 3).unwrap()];
+        for _ in 0..20_000 {
+            if fs::read_to_string(&out).unwrap().contains(awaited) {
                 break;
             }
             thread::sleep(Duration::from_millis(5));

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 const FOLDER: &str = "ZONEKMS_DAMAGED_FOLDER";
 const RECORDS: u64 = 200;
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 const BLOCK: usize = 4096;
 
 #[tokio::test]

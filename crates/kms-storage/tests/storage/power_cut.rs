@@ -65,7 +65,7 @@ async fn cut_again_and_again(trials: u64) {
 fn stop(child: &Child) {
     let id = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
     kill_process(id, Signal::STOP).unwrap();
-    for _ in 0..5000 {
+    for _ in 0..60_000 {
         let still = fs::read_dir(format!("/proc/{}/task", child.id())).unwrap().all(|thread| {
             let status = fs::read_to_string(thread.unwrap().path().join("stat")).unwrap_or_default();
             status.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
@@ -75,7 +75,7 @@ fn stop(child: &Child) {
         }
         thread::sleep(Duration::from_millis(1));
     }
-    panic!("the child did not stop within 5 s");
+    panic!("the child did not stop within 60 s");
 }
 
 /// The same promise at the level of system calls, for machines without loop mounts: between the last write to the log and

@@ -143,7 +143,7 @@ impl Child {
 
     /// Waits until it has told so many answers.
     pub(crate) fn wait_for_acks(&mut self, count: u64) {
-        for _ in 0..20_000 {
+        for _ in 0..120_000 {
             if self.acks.lock().unwrap().count >= count {
                 return;
             }
@@ -152,7 +152,7 @@ impl Child {
             }
             thread::sleep(Duration::from_millis(1));
         }
-        panic!("no {count} answers within 20 s");
+        panic!("no {count} answers within 120 s");
     }
 
     /// Kills it with SIGKILL; the last answered commit of each task, and how many answers there were.

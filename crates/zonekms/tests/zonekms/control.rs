@@ -108,8 +108,7 @@ fn another_user_is_refused() {
     fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o755)).unwrap();
     // Where everyone may run it from.
     let program = scratch.path().join("zonekms");
-    fs::copy(env!("CARGO_BIN_EXE_zonekms"), &program).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    crate::program::copy_program(&program);
     let data = scratch.path().join("data");
     let data_dir = data.to_str().unwrap();
     let arguments = ["dev", "--data-dir", data_dir, "--listen", "127.0.0.1:0", "--zones", "ch-gva-2"];

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::program::read_when_there;
+use crate::program::{copy_program, read_when_there};
 
 const USER: u32 = 12_345;
 
@@ -26,8 +26,7 @@ fn another_process_of_the_same_user_cannot_read_it_and_a_crash_leaves_no_core() 
     fs::create_dir(&home).unwrap();
     std::os::unix::fs::chown(&home, Some(USER), Some(USER)).unwrap();
     let program = scratch.path().join("zonekms");
-    fs::copy(env!("CARGO_BIN_EXE_zonekms"), &program).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    copy_program(&program);
 
     // In a shell that allows cores of any size, as a careless operator would have it.
     let data = home.join("data");
@@ -43,7 +42,7 @@ fn another_process_of_the_same_user_cannot_read_it_and_a_crash_leaves_no_core() 
     let id = server.0.id();
 
     // The same attempt on a process that does not guard itself succeeds: it is the guard that is tested.
-    let plain = Ended(as_user("sleep", &["60"]).spawn().unwrap());
+    let plain = Ended(as_user("sleep", &["3600"]).spawn().unwrap());
     let attempts = [
         format!("dd if=/proc/{id}/maps bs=1 count=1"),
         format!("dd if=/proc/{id}/environ bs=1 count=1"),

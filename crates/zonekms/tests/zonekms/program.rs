@@ -11,13 +11,20 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// How long anything in these tests may take before it counts as hanging.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The program with these arguments, and nothing of the test's environment that it would read.
 pub(crate) fn zonekms(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_zonekms"));
     command.args(arguments).env_remove("ZONEKMS_LOG").env_remove("CREDENTIALS_DIRECTORY").stdin(Stdio::null());
     command
+}
+
+/// A copy of it that every user may run. Not made by this process: a program that another test starts at this moment would have
+/// the copy open for writing a little longer, and what is written to cannot be run.
+pub(crate) fn copy_program(to: &Path) {
+    let copied = Command::new("install").args(["-m", "0755", env!("CARGO_BIN_EXE_zonekms")]).arg(to).status().unwrap();
+    assert!(copied.success(), "{copied}");
 }
 
 /// Runs it to its end.

@@ -1,8 +1,8 @@
 //! A ZoneKMS whose root key is encrypted by another ZoneKMS.
 
 use std::fs;
-use std::net::TcpListener;
 
+use kms_testkit::ReservedPort;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ use super::zone::{Zone, is_ready, operations, stop};
 /// The service that guards the other's root key, always on the same port.
 struct Guardian {
     zone: Zone,
-    port: u16,
+    port: ReservedPort,
 }
 
 const API_KEY: &str = "EXO0123456789abcdef01234567";
@@ -24,8 +24,7 @@ impl Guardian {
     fn new() -> Self {
         let zone = Zone::new("[root-key]\nfile = \"root.key\"");
         zone.make_root_key("root.key");
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let guardian = Self { zone, port };
+        let guardian = Self { zone, port: ReservedPort::reserve() };
         guardian.listen("");
         guardian
     }
@@ -34,7 +33,7 @@ impl Guardian {
     fn listen(&self, more: &str) {
         self.zone.configure("[root-key]\nfile = \"root.key\"");
         let config = fs::read_to_string(self.zone.path("zonekms.toml")).unwrap();
-        let listen = format!("listen.address = \"127.0.0.1:{}\"", self.port);
+        let listen = format!("listen.address = \"{}\"", self.port.address());
         let config = config.replacen("listen.address = \"127.0.0.1:0\"", &listen, 1) + more;
         self.zone.write("zonekms.toml", &config);
     }
@@ -46,9 +45,9 @@ impl Guardian {
     }
 
     fn section(&self, scheme: &str, key: &str) -> String {
-        let port = self.port;
+        let address = self.port.address();
         format!(
-            "[root-key.kms]\nendpoint = \"{scheme}://127.0.0.1:{port}/v2\"\nkey = \"{key}\"\napi-key = \"{API_KEY}\"\n\
+            "[root-key.kms]\nendpoint = \"{scheme}://{address}/v2\"\nkey = \"{key}\"\napi-key = \"{API_KEY}\"\n\
              api-secret-file = \"api-secret\"\n"
         )
     }
@@ -82,7 +81,7 @@ fn one_kms_unseals_another() {
     let operations = operations(&mut waiting);
     let told = waiting.wait_for("waiting for the root key; no key is served until it is there");
     let fault = told["fault"].as_str().unwrap();
-    let expected = format!("the other KMS at http://127.0.0.1:{}/v2 cannot be reached: ", guardian.port);
+    let expected = format!("the other KMS at http://{}/v2 cannot be reached: ", guardian.port.address());
     assert!(fault.starts_with(&expected), "{fault}");
     assert!(!is_ready(operations));
     let (guarding, api) = guardian.start();
