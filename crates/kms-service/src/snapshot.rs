@@ -11,10 +11,13 @@ use crate::usage::VersionUsage;
 
 /// A key as its record at one version says it. Never changed, only replaced; the material is wiped with the last reference
 /// to it.
+///
+/// What a use of the key reads stands first, in two cache lines: see [`Key`].
+#[repr(C)]
 pub(crate) struct Snapshot {
-    key: Key,
     /// The material of each of the key's versions, in their order.
     material: Materials,
+    key: Key,
     record: RecordVersion,
 }
 
@@ -123,5 +126,20 @@ impl Snapshot {
             return None;
         }
         self.all_material().get(self.key.place_of(version)?).map(AsRef::as_ref)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::mem::offset_of;
+
+    /// Each key in memory has one of each, and the allocator rounds both up, after eight bytes of its own, to a multiple of 16.
+    #[test]
+    fn a_snapshot_and_its_material_are_small() {
+        const COUNTS: usize = 16;
+        assert_eq!(COUNTS + size_of::<Snapshot>(), 216);
+        assert_eq!(COUNTS + size_of::<VersionMaterial>(), 48);
+        assert_eq!(offset_of!(Snapshot, key), 16, "the material comes first, then what a use asks of the key");
     }
 }
