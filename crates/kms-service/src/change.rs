@@ -133,7 +133,7 @@ impl Zone {
         let key = current.key().apply(change).map_err(|_| KmsError::Rejected(Rejection::Exhausted))?;
         let mut material = current.all_material().to_vec();
         if change.new_version().is_some() {
-            material.push(Arc::new(VersionMaterial::new(KeyMaterial::generate(self.entropy.as_ref())?)));
+            material.push(VersionMaterial::new(KeyMaterial::generate(self.entropy.as_ref())?));
         }
         self.commit_key(current, key, material.into(), fence).await
     }
@@ -143,7 +143,7 @@ impl Zone {
         &self,
         current: &Snapshot,
         key: Key,
-        material: Box<[Arc<VersionMaterial>]>,
+        material: Box<[VersionMaterial]>,
         fence: Option<&Fence>,
     ) -> Result<Attempt, KmsError> {
         let version = current.record().next().ok_or(KmsError::Rejected(Rejection::Exhausted))?;

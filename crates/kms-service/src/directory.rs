@@ -379,7 +379,7 @@ mod tests {
         };
         let material = VersionMaterial::new(KeyMaterial::from_bytes(&[last; 32]));
         let record = RecordVersion::NEVER.next().unwrap();
-        Snapshot::new(Key::create(new, Timestamp::EPOCH), Box::new([Arc::new(material)]), record)
+        Snapshot::new(Key::create(new, Timestamp::EPOCH), Box::new([material]), record)
     }
 
     fn deleted() -> Deleted {

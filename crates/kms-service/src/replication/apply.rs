@@ -5,7 +5,6 @@ use kms_replication::RefusalReason;
 use kms_storage::record::TombstoneRecord;
 use kms_storage::{Body, Commit, CommitError, RecordKey, RecordVersion, StoreRevision, Write};
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use crate::accounts::Undertaking;
 use crate::audit::Actor;
@@ -18,7 +17,7 @@ use crate::replication::fault;
 use crate::sight::{Deleted, Sight};
 use crate::snapshot::{Snapshot, VersionMaterial};
 
-type Material = Box<[Arc<VersionMaterial>]>;
+type Material = Box<[VersionMaterial]>;
 
 /// What to do after a step.
 enum Next {
@@ -250,11 +249,11 @@ fn joined_material(
     let of_origin = |version| versions.iter().position(|info| info.version == version).and_then(|at| origin.get(at));
     let of_replica = |version| replica.key().place_of(version).and_then(|at| replica.all_material().get(at));
     let joined = key.versions().iter().map(|info| {
-        let check_value = |material: &Arc<VersionMaterial>| material.check_value(key.id(), info.version);
+        let check_value = |material: &VersionMaterial| material.check_value(key.id(), info.version);
         match (of_origin(info.version), of_replica(info.version)) {
             (Some(theirs), Some(ours)) if check_value(theirs) != check_value(ours) => None,
             // Of the same material the copy that is here, beside which its use is counted.
-            (_, Some(material)) | (Some(material), None) => Some(Arc::clone(material)),
+            (_, Some(material)) | (Some(material), None) => Some(material.clone()),
             (None, None) => None,
         }
     });
