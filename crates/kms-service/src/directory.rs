@@ -106,13 +106,19 @@ impl Directory {
 
     /// What there is of the key `id`.
     pub(crate) fn sight(&self, id: KeyId) -> Sight {
-        let keys = self.keys.pin();
-        match keys.get(&id) {
-            Some(Entry::Live(cell)) => match (cell.snapshot(), keys.get(&id)) {
-                (Some(snapshot), _) => Sight::Live(snapshot),
+        self.sight_of(self.keys.pin().get(&id), id)
+    }
+
+    /// What there is of the key `id`, of which the map held `found` a moment ago.
+    fn sight_of(&self, found: Option<&Entry>, id: KeyId) -> Sight {
+        match found {
+            Some(Entry::Live(cell)) => match cell.snapshot() {
+                Some(snapshot) => Sight::Live(snapshot),
                 // A cell is emptied after its tombstone has taken its place.
-                (None, Some(Entry::Deleted(deleted))) => Sight::Deleted(Arc::clone(deleted)),
-                (None, Some(Entry::Live(_) | Entry::Damaged(_)) | None) => Sight::Nothing,
+                None => match self.keys.pin().get(&id) {
+                    Some(Entry::Deleted(deleted)) => Sight::Deleted(Arc::clone(deleted)),
+                    Some(Entry::Live(_) | Entry::Damaged(_)) | None => Sight::Nothing,
+                },
             },
             Some(Entry::Damaged(_)) => Sight::Damaged,
             Some(Entry::Deleted(deleted)) => Sight::Deleted(Arc::clone(deleted)),
