@@ -26,9 +26,6 @@ impl fmt::Debug for AesNi {
     }
 }
 
-/// An AES-256 key schedule for encryption: fifteen round keys of 16 bytes. The first 32 bytes are the key itself.
-pub type Schedule = [u8; 240];
-
 /// The tag did not match. Nothing was decrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TagMismatch;
@@ -37,7 +34,7 @@ pub struct TagMismatch;
 mod calls {
     //! The only `unsafe` blocks: calls of functions that are compiled for processors which have the instructions.
 
-    use super::{AesNi, Proof, Schedule, TagMismatch, gcm, rounds};
+    use super::{AesNi, Proof, TagMismatch, gcm, rounds};
 
     impl AesNi {
         /// Whether this processor has the instructions. The answer is always the same, and costs next to nothing.
@@ -49,21 +46,12 @@ mod calls {
             here.then_some(Self(Proof(())))
         }
 
-        /// Expands `key` into `schedule`.
-        pub fn expand(self, key: &[u8; 32], schedule: &mut Schedule) {
+        /// Encrypts each of the two blocks in place under `key`: the raw block cipher.
+        pub fn encrypt_blocks(self, key: &[u8; 32], blocks: &mut [[u8; 16]; 2]) {
             // SAFETY: an `AesNi` exists only where `detect` found every feature that the function was compiled for.
             #[expect(unsafe_code, reason = "a function for processors with AES-NI, on one that has it")]
             unsafe {
-                rounds::expand_into(key, schedule);
-            }
-        }
-
-        /// Encrypts each of the two blocks in place: the raw block cipher.
-        pub fn encrypt_blocks(self, schedule: &Schedule, blocks: &mut [[u8; 16]; 2]) {
-            // SAFETY: as in `expand`.
-            #[expect(unsafe_code, reason = "a function for processors with AES-NI, on one that has it")]
-            unsafe {
-                rounds::encrypt_two(schedule, blocks);
+                rounds::encrypt_two(key, blocks);
             }
         }
 
@@ -71,7 +59,7 @@ mod calls {
         /// to one nonce per key once.
         #[must_use]
         pub fn seal(self, key: &[u8; 32], nonce: &[u8; 12], associated_data: &[u8], buffer: &mut [u8]) -> [u8; 16] {
-            // SAFETY: as in `expand`.
+            // SAFETY: as in `encrypt_blocks`.
             #[expect(unsafe_code, reason = "a function for processors with AES-NI, on one that has it")]
             unsafe {
                 gcm::seal(key, nonce, associated_data, buffer)
@@ -91,7 +79,7 @@ mod calls {
             buffer: &mut [u8],
             tag: &[u8; 16],
         ) -> Result<(), TagMismatch> {
-            // SAFETY: as in `expand`.
+            // SAFETY: as in `encrypt_blocks`.
             #[expect(unsafe_code, reason = "a function for processors with AES-NI, on one that has it")]
             unsafe {
                 gcm::open(key, nonce, associated_data, buffer, tag)
@@ -113,7 +101,7 @@ enum Proof {}
 mod calls {
     //! Never called: there is no [`AesNi`] to call it with.
 
-    use super::{AesNi, Schedule, TagMismatch};
+    use super::{AesNi, TagMismatch};
 
     impl AesNi {
         /// Never, on this architecture.
@@ -123,12 +111,7 @@ mod calls {
         }
 
         /// Cannot be called.
-        pub const fn expand(self, _: &[u8; 32], _: &mut Schedule) {
-            match self.0 {}
-        }
-
-        /// Cannot be called.
-        pub const fn encrypt_blocks(self, _: &Schedule, _: &mut [[u8; 16]; 2]) {
+        pub const fn encrypt_blocks(self, _: &[u8; 32], _: &mut [[u8; 16]; 2]) {
             match self.0 {}
         }
 

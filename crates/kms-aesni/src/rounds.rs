@@ -1,6 +1,5 @@
 //! AES-256 (FIPS 197): the key schedule, and blocks encrypted side by side.
 
-use crate::Schedule;
 use std::arch::x86_64::{
     __m128i, _mm_aesenc_si128, _mm_aesenclast_si128, _mm_aeskeygenassist_si128, _mm_cvtsi128_si64, _mm_extract_epi64,
     _mm_set_epi64x, _mm_shuffle_epi32, _mm_slli_si128, _mm_xor_si128,
@@ -27,21 +26,10 @@ pub(crate) fn expand(key: &[u8; 32]) -> RoundKeys {
     keys
 }
 
-/// [`expand`], into memory.
+/// Two blocks under a key that was not expanded before: each round key is made while the rounds before it are at work.
 #[target_feature(enable = "aes,avx")]
-pub(crate) fn expand_into(key: &[u8; 32], schedule: &mut Schedule) {
-    for (bytes, round_key) in schedule.as_chunks_mut().0.iter_mut().zip(expand(key)) {
-        *bytes = to_bytes(round_key);
-    }
-}
-
-#[target_feature(enable = "aes,avx")]
-pub(crate) fn encrypt_two(schedule: &Schedule, blocks: &mut [[u8; 16]; 2]) {
-    let mut keys = [from_bytes(&blocks[0]); 15];
-    for (round_key, bytes) in keys.iter_mut().zip(schedule.as_chunks().0) {
-        *round_key = from_bytes(bytes);
-    }
-    let encrypted = encrypt(&keys, [from_bytes(&blocks[0]), from_bytes(&blocks[1])]);
+pub(crate) fn encrypt_two(key: &[u8; 32], blocks: &mut [[u8; 16]; 2]) {
+    let encrypted = encrypt(&expand(key), [from_bytes(&blocks[0]), from_bytes(&blocks[1])]);
     *blocks = [to_bytes(encrypted[0]), to_bytes(encrypted[1])];
 }
 

@@ -2,21 +2,33 @@ use super::*;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 
 #[test]
-fn key_schedules_and_blocks_are_those_of_fips_197() {
+fn blocks_are_those_of_fips_197() {
     let Some(cpu) = AesNi::detect() else { return };
+    // Appendix C.3.
     let key: [u8; 32] = std::array::from_fn(|at| u8::try_from(at).unwrap());
-    let mut schedule = [0; 240];
-    cpu.expand(&key, &mut schedule);
-    assert_eq!(schedule[..32], key);
-    // Appendix C.3: the last round key, and the example.
-    assert_eq!(number(schedule.last_chunk().unwrap()), 0x24fc_79cc_bf09_79e9_371a_c23c_6d68_de36);
     let block = 0x0011_2233_4455_6677_8899_aabb_ccdd_eeff_u128.to_be_bytes();
     let mut blocks = [block, [0; 16]];
-    cpu.encrypt_blocks(&schedule, &mut blocks);
+    cpu.encrypt_blocks(&key, &mut blocks);
     assert_eq!(number(&blocks[0]), 0x8ea2_b7ca_5167_45bf_eafc_4990_4b49_6089);
     let mut swapped = [[0; 16], block];
-    cpu.encrypt_blocks(&schedule, &mut swapped);
+    cpu.encrypt_blocks(&key, &mut swapped);
     assert_eq!(swapped, [blocks[1], blocks[0]]);
+}
+
+/// SP 800-38A, appendix F.1.5: the key of FIPS 197's appendix A.3.
+#[test]
+fn blocks_are_those_of_sp_800_38a() {
+    let Some(cpu) = AesNi::detect() else { return };
+    let mut key = [0; 32];
+    key[..16].copy_from_slice(&0x603d_eb10_15ca_71be_2b73_aef0_857d_7781_u128.to_be_bytes());
+    key[16..].copy_from_slice(&0x1f35_2c07_3b61_08d7_2d98_10a3_0914_dff4_u128.to_be_bytes());
+    let mut blocks = [
+        0x6bc1_bee2_2e40_9f96_e93d_7e11_7393_172a_u128.to_be_bytes(),
+        0xae2d_8a57_1e03_ac9c_9eb7_6fac_45af_8e51_u128.to_be_bytes(),
+    ];
+    cpu.encrypt_blocks(&key, &mut blocks);
+    assert_eq!(number(&blocks[0]), 0xf3ee_d1bd_b5d2_a03c_064b_5a7e_3db1_81f8);
+    assert_eq!(number(&blocks[1]), 0x591c_cb10_d410_ed26_dc5b_a74a_3136_2870);
 }
 
 /// Whole and partial blocks, groups of four in the hash and strides of eight in the key stream, in every combination.

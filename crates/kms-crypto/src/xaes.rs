@@ -9,15 +9,15 @@ use crate::secret::wipe;
 use crate::stack::{with_stack_wiped_after, with_wiped_stack};
 use aes::Aes256Enc;
 use aes::cipher::{Array, BlockCipherEncrypt, KeyInit};
-use kms_aesni::{AesNi, Schedule};
+use kms_aesni::AesNi;
 
 /// Length of an XAES nonce in bytes.
 pub const XAES_NONCE_LEN: usize = 24;
 
-/// A 32-byte XAES root, ready for use: its AES key schedule, which begins with the key itself, and the CMAC subkey K1. In locked
-/// memory, and wiped when dropped.
+/// A 32-byte XAES root, ready for use: the key and the CMAC subkey K1, in one cache line of locked memory, and wiped when dropped.
 ///
-/// Without AES instructions only key and subkey are kept, and the schedule is made anew for every message.
+/// The AES key schedule is made anew for every message: with AES instructions that takes less time than to fetch it from memory
+/// that no cache holds (ADR 0022).
 pub struct XaesKey(Slot);
 
 impl XaesKey {
@@ -88,14 +88,9 @@ impl XaesKey {
         self.0.bytes_mut().first_chunk_mut().expect("a slot is longer than a key")
     }
 
-    /// Makes, of the key in the slot, what else belongs there.
+    /// Makes the subkey of the key in the slot.
     fn prepare(&mut self) {
         with_wiped_stack(|| {
-            if let Some(cpu) = AesNi::detect() {
-                let mut key = *self.expose_key();
-                cpu.expand(&key, self.schedule_mut());
-                wipe(&mut key);
-            }
             // K1 is the doubled encryption of zero (NIST SP 800-38B section 6.1).
             let mut blocks = [[0; 16]; 2];
             self.encrypt(&mut blocks);
@@ -127,26 +122,18 @@ impl XaesKey {
 
     fn encrypt(&self, blocks: &mut [[u8; 16]; 2]) {
         if let Some(cpu) = AesNi::detect() {
-            cpu.encrypt_blocks(self.schedule(), blocks);
+            cpu.encrypt_blocks(self.expose_key(), blocks);
         } else {
             encrypt_with_aes(self.expose_key(), blocks);
         }
     }
 
-    fn schedule(&self) -> &Schedule {
-        self.0.bytes().first_chunk().expect("a slot is longer than a schedule")
-    }
-
-    fn schedule_mut(&mut self) -> &mut Schedule {
-        self.0.bytes_mut().first_chunk_mut().expect("a slot is longer than a schedule")
-    }
-
     fn k1(&self) -> &[u8; 16] {
-        self.0.bytes().last_chunk().expect("a slot is longer than a block")
+        self.0.bytes()[KEY_LEN..].first_chunk().expect("a slot is longer than a key and a block")
     }
 
     fn k1_mut(&mut self) -> &mut [u8; 16] {
-        self.0.bytes_mut().last_chunk_mut().expect("a slot is longer than a block")
+        self.0.bytes_mut()[KEY_LEN..].first_chunk_mut().expect("a slot is longer than a key and a block")
     }
 }
 
@@ -158,8 +145,11 @@ fn encrypt_with_aes(key: &[u8; 32], blocks: &mut [[u8; 16]; 2]) {
     }
 }
 
-/// The schedule and the subkey lie side by side in one slot.
-const _: () = assert!(size_of::<Schedule>() + 16 == crate::arena::SLOT_LEN);
+/// Length of a root in bytes. The subkey follows it.
+const KEY_LEN: usize = 32;
+
+/// A slot has room for both.
+const _: () = assert!(KEY_LEN + 16 <= crate::arena::SLOT_LEN);
 
 /// The key, as the two blocks that were derived, and the nonce of one message.
 struct MessageKey {

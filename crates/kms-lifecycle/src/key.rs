@@ -55,24 +55,28 @@ pub struct NewKey {
 /// One key in one zone: its metadata, its status and what is known of its material.
 ///
 /// Never changed in place: [`Key::apply`] yields the key after a change.
+///
+/// A zone has as many of these in memory as it has keys, and most are in no cache when they are used. So what a use asks for stands
+/// first, within one cache line.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[repr(C)]
 pub struct Key {
     pub(crate) id: KeyId,
     pub(crate) organisation: OrganisationName,
+    pub(crate) status: Status,
+    pub(crate) versions: Versions,
     pub(crate) name: KeyName,
     pub(crate) description: Description,
     pub(crate) usage: Usage,
-    pub(crate) kind: Kind,
     pub(crate) place: Place,
     pub(crate) origin_zone: ZoneName,
     pub(crate) created_at: Timestamp,
-    pub(crate) status: Status,
     pub(crate) rotation: Rotation,
-    pub(crate) versions: Versions,
     /// The origin's revision at which a deletion was cancelled last. Replicas that had not got that far are disabled by it.
     pub(crate) cancelled: Option<Revision>,
     /// Always leaves one revision for the tombstone.
     pub(crate) revision: RevisionStamp,
+    pub(crate) kind: Kind,
 }
 
 impl Key {
@@ -210,5 +214,20 @@ impl Key {
     #[must_use]
     pub const fn revision(&self) -> RevisionStamp {
         self.revision
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::mem::offset_of;
+
+    #[test]
+    fn a_key_is_small_and_what_a_use_asks_for_is_in_one_line() {
+        assert_eq!(size_of::<Key>(), 176);
+        assert_eq!(offset_of!(Key, versions) + size_of::<Versions>(), 64);
+        for hot in [offset_of!(Key, id), offset_of!(Key, organisation), offset_of!(Key, status)] {
+            assert!(hot < offset_of!(Key, versions));
+        }
     }
 }

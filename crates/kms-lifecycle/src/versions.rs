@@ -26,13 +26,14 @@ pub struct VersionInfo {
 
 /// All versions of a key in ascending order: the first, number 1, made with the key, the others by rotation, none older
 /// than the one before. There is no gap between their numbers but where a restore from a backup left room for versions that
-/// nobody knows of any more: see [`floor`]. Most keys have one, which takes no memory of its own.
+/// nobody knows of any more: see [`floor`]. Most keys have one, which takes no memory of its own, so it is the list of the others
+/// that lies behind one more pointer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Versions {
     /// The first only.
     One(VersionInfo),
     /// The first and those of the rotations since, oldest first.
-    Rotated(Box<[VersionInfo]>),
+    Rotated(Box<Box<[VersionInfo]>>),
 }
 
 impl Versions {
@@ -60,7 +61,7 @@ impl Versions {
         if later.is_empty() {
             return Some(Self::One(current));
         }
-        Some(Self::Rotated(all.into()))
+        Some(Self::Rotated(Box::new(all.into())))
     }
 
     /// The version that follows when the key is at `revision`, made at `now`; `None` at the end of the range.
@@ -86,7 +87,7 @@ impl Versions {
 
     /// These versions and `next`, which [`Versions::following`] gave for them.
     pub(crate) fn with(&self, next: VersionInfo) -> Self {
-        Self::Rotated(self.as_slice().iter().copied().chain([next]).collect())
+        Self::Rotated(Box::new(self.as_slice().iter().copied().chain([next]).collect()))
     }
 
     pub(crate) const fn as_slice(&self) -> &[VersionInfo] {

@@ -12,11 +12,12 @@ use std::sync::Arc;
 use crate::audit::Actor;
 use crate::caller::Caller;
 use crate::create::{not_committed, unreadable};
-use crate::directory::{Deleted, KeyCell, Unsettled, UnsettledAttempt};
+use crate::directory::{Unsettled, UnsettledAttempt};
 use crate::error::KmsError;
 use crate::kms::{Kms, Replicated, Zone};
 use crate::recording::{Recorded, operation_of};
 use crate::records::{Opened, tombstone_record};
+use crate::sight::Deleted;
 use crate::snapshot::{Snapshot, VersionMaterial};
 
 impl Kms {
@@ -28,10 +29,10 @@ impl Kms {
     /// [`KmsError::KeyNotFound`], [`KmsError::Rejected`] with the reason, [`KmsError::ReadOnly`] and others that say that
     /// nothing was changed, and [`KmsError::OutcomeUnknown`].
     pub async fn change_key(&self, caller: &Caller, id: KeyId, command: Command) -> Result<Arc<Key>, KmsError> {
-        let cell = self.zone().directory.cell(caller.organisation(), id)?;
+        self.zone().directory.with_key(caller.organisation(), id, |_| Ok(()))?;
         let zone = Arc::clone(self.zone());
         let caller = caller.clone();
-        self.zone().run_owned(async move { zone.carry_out(&cell, &command, &caller).await }).await
+        self.zone().run_owned(async move { zone.carry_out(id, &command, &caller).await }).await
     }
 
     /// Registers `target` as a replica of key `id`.
@@ -64,15 +65,15 @@ pub(crate) enum Attempt {
 }
 
 impl Zone {
-    async fn carry_out(&self, cell: &KeyCell, command: &Command, caller: &Caller) -> Result<Arc<Key>, KmsError> {
-        let _turn = self.directory.turn(cell).await;
-        self.settled(cell).await?;
+    async fn carry_out(&self, id: KeyId, command: &Command, caller: &Caller) -> Result<Arc<Key>, KmsError> {
+        let _turn = self.directory.turn(id).await;
+        self.settled(id).await?;
         let undertaking = self.begin_change()?;
         loop {
-            let current = Arc::clone(&cell.look());
+            let current = self.directory.snapshot(id)?;
             match decide(current.key(), command, self.clock.now())? {
                 Decision::AlreadyApplied => return Ok(current.to_key()),
-                Decision::Change(change) => match self.commit_change(cell, &current, &change, None).await? {
+                Decision::Change(change) => match self.commit_change(&current, &change, None).await? {
                     Attempt::Done(key, commit) => {
                         log(&key, &change, caller.credential());
                         if matches!(command, Command::ScheduleDeletion { .. }) {
@@ -89,16 +90,16 @@ impl Zone {
     }
 
     /// Does the work that is due on one key, if any.
-    pub(crate) async fn carry_out_due(&self, cell: &KeyCell) -> Result<(), KmsError> {
-        let _turn = self.directory.turn(cell).await;
-        self.settled(cell).await?;
+    pub(crate) async fn carry_out_due(&self, id: KeyId) -> Result<(), KmsError> {
+        let _turn = self.directory.turn(id).await;
+        self.settled(id).await?;
         let undertaking = self.begin_change()?;
         loop {
-            let current = Arc::clone(&cell.look());
+            let Some(current) = self.directory.shown(id) else { return Ok(()) };
             let attempt = match decide_due(current.key(), self.clock.now()) {
                 None => return Ok(()),
                 Some(DueWork::Rotate(change)) => {
-                    let attempt = self.commit_change(cell, &current, &change, Some(&self.fence)).await?;
+                    let attempt = self.commit_change(&current, &change, Some(&self.fence)).await?;
                     if let Attempt::Done(key, commit) = &attempt {
                         log(key, &change, "scheduler");
                         let made = Recorded::of(operation_of(change.kind()), Actor::Scheduler, key, *commit);
@@ -107,7 +108,7 @@ impl Zone {
                     attempt
                 }
                 Some(DueWork::Delete(deletion)) => {
-                    let attempt = self.commit_deletion(cell, &current, &deletion).await?;
+                    let attempt = self.commit_deletion(&current, &deletion).await?;
                     if let Attempt::Done(key, commit) = &attempt {
                         let revision = deletion.tombstone().revision.seq;
                         let made = Recorded::of("final-deletion", Actor::Scheduler, key, *commit);
@@ -125,7 +126,6 @@ impl Zone {
 
     async fn commit_change(
         &self,
-        cell: &KeyCell,
         current: &Snapshot,
         change: &Change,
         fence: Option<&Fence>,
@@ -133,18 +133,17 @@ impl Zone {
         let key = current.key().apply(change).map_err(|_| KmsError::Rejected(Rejection::Exhausted))?;
         let mut material = current.all_material().to_vec();
         if change.new_version().is_some() {
-            material.push(Arc::new(VersionMaterial::new(KeyMaterial::generate(self.entropy.as_ref())?)));
+            material.push(VersionMaterial::new(KeyMaterial::generate(self.entropy.as_ref())?));
         }
-        self.commit_key(cell, current, key, material.into(), fence).await
+        self.commit_key(current, key, material.into(), fence).await
     }
 
     /// Stores `key` with `material` in the place of `current` and shows it. To be called in the key's turn.
     pub(crate) async fn commit_key(
         &self,
-        cell: &KeyCell,
         current: &Snapshot,
         key: Key,
-        material: Box<[Arc<VersionMaterial>]>,
+        material: Box<[VersionMaterial]>,
         fence: Option<&Fence>,
     ) -> Result<Attempt, KmsError> {
         let version = current.record().next().ok_or(KmsError::Rejected(Rejection::Exhausted))?;
@@ -158,30 +157,24 @@ impl Zone {
                 kms_crashpoint::passed("change:durable");
                 let snapshot = Snapshot::new(key, material, version);
                 let key = snapshot.to_key();
-                self.directory.publish(cell, snapshot, &durable);
+                self.directory.publish(snapshot, &durable);
                 kms_crashpoint::passed("change:published");
                 self.announce(&key);
                 self.due_changed.notify_one();
                 Ok(Attempt::Done(key, durable.revision()))
             }
-            Err(refused) => self.after_refusal(cell, current, &refused).await,
+            Err(refused) => self.after_refusal(current, &refused).await,
         }
     }
 
-    async fn commit_deletion(
-        &self,
-        cell: &KeyCell,
-        current: &Snapshot,
-        deletion: &FinalDeletion,
-    ) -> Result<Attempt, KmsError> {
+    async fn commit_deletion(&self, current: &Snapshot, deletion: &FinalDeletion) -> Result<Attempt, KmsError> {
         let tombstone = tombstone_record(deletion.tombstone());
-        self.commit_tombstone(cell, current, &tombstone, Some(&self.fence)).await
+        self.commit_tombstone(current, &tombstone, Some(&self.fence)).await
     }
 
     /// Stores `tombstone` in the place of `current`, whose name it frees. To be called in the key's turn.
     pub(crate) async fn commit_tombstone(
         &self,
-        cell: &KeyCell,
         current: &Snapshot,
         tombstone: &TombstoneRecord,
         fence: Option<&Fence>,
@@ -198,27 +191,22 @@ impl Zone {
         match sealing.commit(self.store.as_ref(), Commit { writes, fence: fence.cloned() }).await {
             Ok(durable) => {
                 kms_crashpoint::passed("deletion:durable");
-                self.directory.bury(cell, Deleted::from(tombstone), &durable);
+                self.directory.bury(tombstone.id, Deleted::from(tombstone), &durable);
                 kms_crashpoint::passed("deletion:published");
                 self.shredder.note_deletion(self.clock.now());
                 self.announce_tombstone(tombstone.id, tombstone.revision, &tombstone.replicas);
                 tracing::info!(key = %tombstone.id, organisation = %tombstone.organisation, "key deleted for good");
                 Ok(Attempt::Done(current.to_key(), durable.revision()))
             }
-            Err(refused) => self.after_refusal(cell, current, &refused).await,
+            Err(refused) => self.after_refusal(current, &refused).await,
         }
     }
 
     /// What to do when a commit was not durable: start over from what the store says, or tell the caller.
-    async fn after_refusal(
-        &self,
-        cell: &KeyCell,
-        current: &Snapshot,
-        refused: &CommitError,
-    ) -> Result<Attempt, KmsError> {
+    async fn after_refusal(&self, current: &Snapshot, refused: &CommitError) -> Result<Attempt, KmsError> {
         match refused {
             CommitError::Conflict { .. } => {
-                self.read_again(cell, current).await?;
+                self.read_again(current).await?;
                 Ok(Attempt::Stale)
             }
             CommitError::Unknown(cause) => {
@@ -237,14 +225,16 @@ impl Zone {
     }
 
     /// Takes the key's record from the store, which has moved past the snapshot.
-    async fn read_again(&self, cell: &KeyCell, current: &Snapshot) -> Result<(), KmsError> {
-        self.refresh_from_store(cell).await?;
-        if cell.look().record() == current.record() { Err(KmsError::ReadOnly) } else { Ok(()) }
+    async fn read_again(&self, current: &Snapshot) -> Result<(), KmsError> {
+        let id = current.key().id();
+        self.refresh_from_store(id).await?;
+        if self.directory.snapshot(id)?.record() == current.record() { Err(KmsError::ReadOnly) } else { Ok(()) }
     }
 
     /// Shows the key as the store has it at this moment.
-    pub(crate) async fn refresh_from_store(&self, cell: &KeyCell) -> Result<(), KmsError> {
-        let key = cell.look().to_key();
+    pub(crate) async fn refresh_from_store(&self, id: KeyId) -> Result<(), KmsError> {
+        let shown = self.directory.snapshot(id)?;
+        let key = shown.key();
         let place = RecordKey::key(key.organisation(), key.id());
         let stored = self.store.get(&place).await.map_err(unreadable)?;
         let opened = match &stored.body {
@@ -256,12 +246,12 @@ impl Zone {
                 let snapshot = if key.kind() == Kind::Default { snapshot.into_default_key() } else { Ok(snapshot) };
                 let snapshot = snapshot.map_err(|_| KmsError::RecordDamaged)?;
                 let key = snapshot.to_key();
-                self.directory.refresh(cell, snapshot);
+                self.directory.refresh(snapshot);
                 self.announce(&key);
                 Ok(())
             }
             Ok(Opened::Tombstone(tombstone)) => {
-                self.directory.bury_found(cell, Deleted::from(&tombstone));
+                self.directory.bury_found(id, Deleted::from(&tombstone));
                 self.announce_tombstone(tombstone.id, tombstone.revision, &tombstone.replicas);
                 Err(KmsError::KeyNotFound)
             }

@@ -70,8 +70,8 @@ impl Zone {
             kind,
         };
         let key = Key::create(new, now);
-        let material: Box<[Arc<VersionMaterial>]> =
-            Box::new([Arc::new(VersionMaterial::new(KeyMaterial::generate(self.entropy.as_ref())?))]);
+        let material: Box<[VersionMaterial]> =
+            Box::new([VersionMaterial::new(KeyMaterial::generate(self.entropy.as_ref())?)]);
 
         let key_version = RecordVersion::NEVER.next().ok_or(KmsError::ReadOnly)?;
         match self.commit_new(&key, &material, key_version).await {
@@ -102,7 +102,7 @@ impl Zone {
     async fn commit_new(
         &self,
         key: &Key,
-        material: &[Arc<VersionMaterial>],
+        material: &[VersionMaterial],
         version: RecordVersion,
     ) -> Result<Durable, NotMade> {
         let place = RecordKey::key(key.organisation(), key.id());

@@ -112,11 +112,9 @@ impl Kms {
     ) -> Result<Encrypted, KmsError> {
         let zone = self.zone();
         let now = zone.clock.now();
-        let from = zone.directory.cell(caller.organisation(), source.key)?;
-        let from = from.look();
+        let from = zone.directory.snapshot_of(caller.organisation(), source.key)?;
         let _usable = kms_lifecycle::permit_reencrypt_source(from.key(), MaterialVersion::FIRST, now)?;
-        let to = zone.directory.cell(caller.organisation(), destination.key)?;
-        let to = to.look();
+        let to = zone.directory.snapshot_of(caller.organisation(), destination.key)?;
         let permit = kms_lifecycle::permit_reencrypt_destination(to.key(), now)?;
         let opened = open(&from, source.ciphertext, source.context, now, |key, version| {
             kms_lifecycle::permit_reencrypt_source(key, version, now)
@@ -157,7 +155,7 @@ impl Kms {
         call: impl FnOnce(&Snapshot, Timestamp) -> Result<T, KmsError>,
     ) -> Result<T, KmsError> {
         let zone = self.zone();
-        zone.directory.with_key(caller.organisation(), id, |cell| call(&cell.look(), zone.clock.now()))
+        zone.directory.with_key(caller.organisation(), id, |snapshot| call(snapshot, zone.clock.now()))
     }
 
     fn seal(

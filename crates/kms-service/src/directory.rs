@@ -1,77 +1,27 @@
 //! All keys of a zone in memory: found without a lock by id, and indexed under a lock by organisation, name and due time.
 
-use arc_swap::{ArcSwap, Guard};
 use kms_lifecycle::next_due;
 use kms_storage::Durable;
-use kms_storage::record::TombstoneRecord;
-use kms_types::{KeyId, KeyName, OrganisationName, Revision, Timestamp, ZoneName};
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use kms_types::{KeyId, KeyName, OrganisationName, Timestamp};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::agenda::Agenda;
 use crate::error::KmsError;
+use crate::key_cell::KeyCell;
 use crate::name_index::NameIndex;
+use crate::reservation::Reservation;
+use crate::sight::{Deleted, Sight};
 use crate::snapshot::Snapshot;
 use crate::turns::{Turn, Turns};
 
-/// A key's place in memory. The snapshot in it is replaced with every change.
-pub(crate) struct KeyCell {
-    current: ArcSwap<Snapshot>,
-}
-
-impl KeyCell {
-    fn new(snapshot: Snapshot) -> Self {
-        Self { current: ArcSwap::from_pointee(snapshot) }
-    }
-
-    /// The snapshot of this moment: what is decided from it and what is done with its material belong together.
-    pub(crate) fn look(&self) -> Guard<Arc<Snapshot>> {
-        self.current.load()
-    }
-
-    /// The key's id.
-    pub(crate) fn id(&self) -> KeyId {
-        self.look().key().id()
-    }
-}
-
+/// What the map holds of an id: the cell itself, so that a look-up goes from the map to the snapshot.
 enum Entry {
-    Live(Arc<KeyCell>),
+    Live(KeyCell),
     /// The key's record does not open. The rest of the zone serves on.
     Damaged(Box<OrganisationName>),
     /// The key is deleted. Kept so that no other zone brings it back.
-    Deleted(Arc<Deleted>),
-}
-
-/// What is known of a deleted key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Deleted {
-    pub(crate) organisation: OrganisationName,
-    pub(crate) origin: ZoneName,
-    pub(crate) revision: Revision,
-    pub(crate) deleted_at: Timestamp,
-    /// In the origin zone, the zones that may still hold the key.
-    pub(crate) replicas: BTreeSet<ZoneName>,
-}
-
-impl From<&TombstoneRecord> for Deleted {
-    fn from(record: &TombstoneRecord) -> Self {
-        Self {
-            organisation: record.organisation.clone(),
-            origin: record.origin_zone.clone(),
-            revision: record.revision,
-            deleted_at: record.deleted_at,
-            replicas: record.replicas.clone(),
-        }
-    }
-}
-
-/// What there is of a key id, whosever it is: for the scheduler and for replication.
-pub(crate) enum Sight {
-    Nothing,
-    Live(Arc<KeyCell>),
-    Damaged,
     Deleted(Arc<Deleted>),
 }
 
@@ -119,63 +69,73 @@ struct Holdings {
 }
 
 impl Directory {
-    /// Calls `look` with the key `id` of `organisation`, without a lock.
+    /// Calls `look` with what is shown of the key `id` of `organisation`, without a lock.
     pub(crate) fn with_key<T>(
         &self,
         organisation: &OrganisationName,
         id: KeyId,
-        look: impl FnOnce(&Arc<KeyCell>) -> Result<T, KmsError>,
+        look: impl FnOnce(&Arc<Snapshot>) -> Result<T, KmsError>,
     ) -> Result<T, KmsError> {
         match self.keys.pin().get(&id) {
-            Some(Entry::Live(cell)) if cell.look().key().organisation() == organisation => look(cell),
+            Some(Entry::Live(cell)) => match &*cell.look() {
+                Some(snapshot) if snapshot.key().organisation() == organisation => look(snapshot),
+                Some(_) | None => Err(self.not_found()),
+            },
             Some(Entry::Damaged(owner)) if **owner == *organisation => Err(KmsError::RecordDamaged),
-            Some(Entry::Live(_) | Entry::Damaged(_) | Entry::Deleted(_)) | None
-                if self.closed.load(Ordering::Acquire) =>
-            {
-                Err(KmsError::ReadOnly)
-            }
-            Some(Entry::Live(_) | Entry::Damaged(_) | Entry::Deleted(_)) | None => Err(KmsError::KeyNotFound),
+            Some(Entry::Damaged(_) | Entry::Deleted(_)) | None => Err(self.not_found()),
         }
     }
 
-    /// The cell of the key `id` of `organisation`.
-    pub(crate) fn cell(&self, organisation: &OrganisationName, id: KeyId) -> Result<Arc<KeyCell>, KmsError> {
-        self.with_key(organisation, id, |cell| Ok(Arc::clone(cell)))
+    /// What is shown of the key `id` of `organisation`.
+    pub(crate) fn snapshot_of(&self, organisation: &OrganisationName, id: KeyId) -> Result<Arc<Snapshot>, KmsError> {
+        self.with_key(organisation, id, |snapshot| Ok(Arc::clone(snapshot)))
     }
 
-    /// The cell of the key `id`, whosever it is: for the scheduler.
-    pub(crate) fn any_cell(&self, id: KeyId) -> Option<Arc<KeyCell>> {
-        match self.sight(id) {
-            Sight::Live(cell) => Some(cell),
-            Sight::Nothing | Sight::Damaged | Sight::Deleted(_) => None,
+    /// What is shown of the key `id`, whosever it is, to whoever changes it.
+    pub(crate) fn snapshot(&self, id: KeyId) -> Result<Arc<Snapshot>, KmsError> {
+        self.shown(id).ok_or_else(|| self.not_found())
+    }
+
+    /// What is shown of the key `id`, whosever it is, if anything.
+    pub(crate) fn shown(&self, id: KeyId) -> Option<Arc<Snapshot>> {
+        match self.keys.pin().get(&id) {
+            Some(Entry::Live(cell)) => cell.snapshot(),
+            Some(Entry::Damaged(_) | Entry::Deleted(_)) | None => None,
         }
     }
 
     /// What there is of the key `id`.
     pub(crate) fn sight(&self, id: KeyId) -> Sight {
-        match self.keys.pin().get(&id) {
-            Some(Entry::Live(cell)) => Sight::Live(Arc::clone(cell)),
+        self.sight_of(self.keys.pin().get(&id), id)
+    }
+
+    /// What there is of the key `id`, of which the map held `found` a moment ago.
+    fn sight_of(&self, found: Option<&Entry>, id: KeyId) -> Sight {
+        match found {
+            Some(Entry::Live(cell)) => match cell.snapshot() {
+                Some(snapshot) => Sight::Live(snapshot),
+                // A cell is emptied after its tombstone has taken its place.
+                None => match self.keys.pin().get(&id) {
+                    Some(Entry::Deleted(deleted)) => Sight::Deleted(Arc::clone(deleted)),
+                    Some(Entry::Live(_) | Entry::Damaged(_)) | None => Sight::Nothing,
+                },
+            },
             Some(Entry::Damaged(_)) => Sight::Damaged,
             Some(Entry::Deleted(deleted)) => Sight::Deleted(Arc::clone(deleted)),
             None => Sight::Nothing,
         }
     }
 
-    /// Waits until nobody else changes the key of `cell`.
-    pub(crate) async fn turn(&self, cell: &KeyCell) -> Turn<'_> {
-        self.turn_of(cell.id()).await
-    }
-
     /// Waits until nobody else changes the key `id`.
-    pub(crate) async fn turn_of(&self, id: KeyId) -> Turn<'_> {
+    pub(crate) async fn turn(&self, id: KeyId) -> Turn<'_> {
         self.turns.take(id).await
     }
 
-    /// All keys that are there, in no order.
-    pub(crate) fn cells(&self) -> Vec<Arc<KeyCell>> {
+    /// What is shown of all keys, in no order.
+    pub(crate) fn all_shown(&self) -> Vec<Arc<Snapshot>> {
         let keys = self.keys.pin();
         let live = |entry: &Entry| match entry {
-            Entry::Live(cell) => Some(Arc::clone(cell)),
+            Entry::Live(cell) => cell.snapshot(),
             Entry::Damaged(_) | Entry::Deleted(_) => None,
         };
         keys.values().filter_map(live).collect()
@@ -212,7 +172,7 @@ impl Directory {
         if index.agenda.is_short_at(now) {
             let keys = self.keys.pin();
             let due = |(id, entry): (&KeyId, &Entry)| match entry {
-                Entry::Live(cell) => next_due(cell.look().key()).map(|due| (due, *id)),
+                Entry::Live(cell) => next_due(cell.look().as_ref()?.key()).map(|due| (due, *id)),
                 Entry::Damaged(_) | Entry::Deleted(_) => None,
             };
             index.agenda.renew(now, keys.iter().filter_map(due));
@@ -239,26 +199,20 @@ impl Directory {
         }
         holdings.reserved.insert(name.clone());
         drop(index);
-        Ok(Reservation {
-            directory: Arc::clone(self),
-            organisation: organisation.clone(),
-            name: name.clone(),
-            end: End::Release,
-        })
+        Ok(Reservation::new(Arc::clone(self), organisation.clone(), name.clone()))
     }
 
     /// Takes in a key that the store has. False when its id is there already.
     pub(crate) fn load(&self, snapshot: Snapshot) -> bool {
-        let cell = Arc::new(KeyCell::new(snapshot));
-        let shown = cell.look();
-        let key = shown.key();
+        let snapshot = Arc::new(snapshot);
+        let key = snapshot.key();
         let keys = self.keys.pin();
         // Both at once: a name that is no longer reserved has its key, and a key that is there has its name.
         let mut index = self.index();
         if keys.contains_key(&key.id()) {
             return false;
         }
-        keys.insert(key.id(), Entry::Live(Arc::clone(&cell)));
+        keys.insert(key.id(), Entry::Live(KeyCell::new(Arc::clone(&snapshot))));
         let Index { organisations, agenda, .. } = &mut *index;
         if !organisations.contains_key(key.organisation()) {
             organisations.insert(key.organisation().clone(), Holdings::default());
@@ -290,16 +244,20 @@ impl Directory {
     }
 
     /// Shows `snapshot` to every call that begins from now on. `_durable` is the store's word that its record will stay.
-    pub(crate) fn publish(&self, cell: &KeyCell, snapshot: Snapshot, _durable: &Durable) {
-        self.refresh(cell, snapshot);
+    pub(crate) fn publish(&self, snapshot: Snapshot, _durable: &Durable) {
+        self.refresh(snapshot);
     }
 
-    /// Shows `snapshot`, just read from the store, which holds durable records only.
-    pub(crate) fn refresh(&self, cell: &KeyCell, snapshot: Snapshot) {
+    /// Shows `snapshot`, just read from the store, which holds durable records only. To be called in the key's turn.
+    pub(crate) fn refresh(&self, snapshot: Snapshot) {
         let id = snapshot.key().id();
-        let (before, after) = (next_due(cell.look().key()), next_due(snapshot.key()));
-        snapshot.take_over_usage(&cell.look());
-        cell.current.store(Arc::new(snapshot));
+        let keys = self.keys.pin();
+        // A key that is gone, because everything is being forgotten, does not come back.
+        let Some(Entry::Live(cell)) = keys.get(&id) else { return };
+        let Some(shown) = cell.snapshot() else { return };
+        let (before, after) = (next_due(shown.key()), next_due(snapshot.key()));
+        snapshot.take_over_usage(&shown);
+        cell.replace(&shown, snapshot);
         if before != after {
             let mut index = self.index();
             if let Some(due) = after {
@@ -311,28 +269,28 @@ impl Directory {
         }
     }
 
-    /// Keeps of a key whose deletion is final nothing but that; its name is free again.
-    pub(crate) fn bury(&self, cell: &KeyCell, deleted: Deleted, _durable: &Durable) {
-        self.bury_found(cell, deleted);
+    /// Keeps of the key `id`, whose deletion is final, nothing but that; its name is free again.
+    pub(crate) fn bury(&self, id: KeyId, deleted: Deleted, _durable: &Durable) {
+        self.bury_found(id, deleted);
     }
 
     /// Notes the tombstone of a key that is not there: what is known of it has changed, or it never was.
     pub(crate) fn note_tombstone(&self, id: KeyId, deleted: Deleted, _durable: &Durable) {
-        self.keys.pin().insert(id, Entry::Deleted(Arc::new(deleted)));
+        self.bury_found(id, deleted);
     }
 
     /// As [`Directory::bury`], for a tombstone just read from the store, which holds durable records only.
-    pub(crate) fn bury_found(&self, cell: &KeyCell, deleted: Deleted) {
-        let shown = cell.look();
-        let key = shown.key();
+    pub(crate) fn bury_found(&self, id: KeyId, deleted: Deleted) {
         let keys = self.keys.pin();
         let mut index = self.index();
-        keys.insert(key.id(), Entry::Deleted(Arc::new(deleted)));
+        let Some(Entry::Live(cell)) = keys.insert(id, Entry::Deleted(Arc::new(deleted))) else { return };
+        let Some(shown) = cell.take() else { return };
+        let key = shown.key();
         if let Some(due) = next_due(key) {
-            index.agenda.remove(due, key.id());
+            index.agenda.remove(due, id);
         }
         if let Some(holdings) = index.organisations.get_mut(key.organisation()) {
-            holdings.keys.remove(key.name(), key.id());
+            holdings.keys.remove(key.name(), id);
         }
     }
 
@@ -371,13 +329,24 @@ impl Directory {
     /// Forgets everything, so that all material is wiped as the last calls end.
     pub(crate) fn clear(&self) {
         self.closed.store(true, Ordering::Release);
-        self.keys.pin().clear();
+        let keys = self.keys.pin();
+        for entry in keys.values() {
+            match entry {
+                Entry::Live(cell) => drop(cell.take()),
+                Entry::Damaged(_) | Entry::Deleted(_) => {}
+            }
+        }
+        keys.clear();
         *self.index() = Index::default();
+    }
+
+    fn not_found(&self) -> KmsError {
+        if self.closed.load(Ordering::Acquire) { KmsError::ReadOnly } else { KmsError::KeyNotFound }
     }
 
     fn is_named(&self, id: KeyId, name: &KeyName) -> bool {
         match self.keys.pin().get(&id) {
-            Some(Entry::Live(cell)) => cell.look().key().name() == name,
+            Some(Entry::Live(cell)) => cell.look().as_ref().is_some_and(|shown| shown.key().name() == name),
             Some(Entry::Damaged(_) | Entry::Deleted(_)) | None => false,
         }
     }
@@ -388,40 +357,5 @@ impl Directory {
     }
 }
 
-/// A name and a place held for a key that is being made.
-pub(crate) struct Reservation {
-    directory: Arc<Directory>,
-    organisation: OrganisationName,
-    name: KeyName,
-    end: End,
-}
-
-/// What becomes of a reservation when it is dropped.
-enum End {
-    Release,
-    Keep,
-}
-
-impl Reservation {
-    /// The key was made: it takes the place, and every call from now on finds it.
-    pub(crate) fn fulfil(mut self, snapshot: Snapshot, _durable: &Durable) {
-        self.end = End::Keep;
-        self.directory.load(snapshot);
-    }
-
-    /// Whether the key `id` was made is not known: name and place stay taken until the store tells.
-    pub(crate) fn keep(mut self, id: KeyId) {
-        self.end = End::Keep;
-        let attempt = UnsettledAttempt::Creation(self.name.clone());
-        self.directory.unsettle(id, Unsettled { organisation: self.organisation.clone(), attempt });
-    }
-}
-
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        match self.end {
-            End::Keep => {}
-            End::Release => self.directory.release(&self.organisation, &self.name),
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

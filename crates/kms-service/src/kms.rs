@@ -167,7 +167,7 @@ impl Kms {
 
 impl Zone {
     pub(crate) fn visible_key(&self, organisation: &OrganisationName, id: KeyId) -> Result<Arc<Key>, KmsError> {
-        let key = self.directory.with_key(organisation, id, |cell| Ok(cell.look().to_key()))?;
+        let key = self.directory.with_key(organisation, id, |snapshot| Ok(snapshot.to_key()))?;
         if self.directory.unsettled(id).is_some() {
             return Err(KmsError::OutcomeUnknown);
         }

@@ -7,9 +7,10 @@ use std::num::NonZeroUsize;
 use std::thread;
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use crate::directory::{Deleted, Directory};
+use crate::directory::Directory;
 use crate::error::StartError;
 use crate::records::{Opened, Records, Unusable};
+use crate::sight::Deleted;
 
 /// Records read from the store at a time, and opened by one processor.
 const PAGE: usize = 1_000;

@@ -250,8 +250,7 @@ impl Zone {
     /// time: when it came here late, only the number of commits tells of it.
     fn recent_changes(&self, settled: Settled) -> Vec<Change> {
         let mut found = Vec::new();
-        for cell in self.directory.cells() {
-            let snapshot = cell.look();
+        for snapshot in self.directory.all_shown() {
             let key = snapshot.key();
             if key.revision().at >= settled.at {
                 found.push((key.id(), key.organisation().clone(), key.revision().seq));

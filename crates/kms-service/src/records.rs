@@ -42,7 +42,7 @@ pub(crate) enum Opened {
 /// What a record says, whatever its kind.
 pub(crate) enum Content {
     /// A key, with the material of each version.
-    Key(Box<Key>, Box<[Arc<VersionMaterial>]>),
+    Key(Box<Key>, Box<[VersionMaterial]>),
     /// A key that was deleted.
     Tombstone(TombstoneRecord),
     /// The key that has a name.
@@ -52,7 +52,7 @@ pub(crate) enum Content {
 /// What another zone sent.
 pub(crate) enum Arrived {
     /// The state of a key there, with the material of each version.
-    Key(Box<OriginState>, Box<[Arc<VersionMaterial>]>),
+    Key(Box<OriginState>, Box<[VersionMaterial]>),
     /// The key was deleted there.
     Tombstone(TombstoneRecord),
 }
@@ -93,7 +93,7 @@ impl Sealing {
     pub(crate) fn seal_key(
         &self,
         key: &Key,
-        material: &[Arc<VersionMaterial>],
+        material: &[VersionMaterial],
         version: RecordVersion,
     ) -> Result<Vec<u8>, KmsError> {
         let secrets: Vec<&[u8; 32]> = material.iter().map(|one| one.expose_secret()).collect();
@@ -312,14 +312,14 @@ fn encoded<T>(bytes: Result<T, RecordFormatError>) -> Result<T, KmsError> {
     })
 }
 
-fn verified_material(key: &KeyRecord, secrets: Materials<'_>) -> Result<Box<[Arc<VersionMaterial>]>, Unusable> {
+fn verified_material(key: &KeyRecord, secrets: Materials<'_>) -> Result<Box<[VersionMaterial]>, Unusable> {
     let versions = key.versions.iter().zip(secrets.iter());
     versions
         .map(|(version, secret)| {
             let material = KeyMaterial::from_bytes(secret);
             let stored = CheckValue::from_bytes(version.check_value);
             if material.check_value(key.id, version.version) == stored {
-                Ok(Arc::new(VersionMaterial::new(material)))
+                Ok(VersionMaterial::new(material))
             } else {
                 Err(Unusable::CheckValue(version.version.get()))
             }
@@ -327,7 +327,7 @@ fn verified_material(key: &KeyRecord, secrets: Materials<'_>) -> Result<Box<[Arc
         .collect()
 }
 
-fn to_record(parts: KeyParts, material: &[Arc<VersionMaterial>]) -> KeyRecord {
+fn to_record(parts: KeyParts, material: &[VersionMaterial]) -> KeyRecord {
     let check_value =
         |version: &VersionInfo, material: &KeyMaterial| *material.check_value(parts.id, version.version).as_bytes();
     KeyRecord {

@@ -307,7 +307,7 @@ impl Restore {
                         key.restored(self.now).map_err(|_| RestoreError::Exhausted(key.id()))?;
                     let mut material = material.into_vec();
                     if new_version.is_some() {
-                        material.push(Arc::new(VersionMaterial::new(KeyMaterial::generate(self.entropy.as_ref())?)));
+                        material.push(VersionMaterial::new(KeyMaterial::generate(self.entropy.as_ref())?));
                         self.rotated += 1;
                     }
                     self.deletions_held += u64::from(deletion(key.status()) != deletion(restored.status()));

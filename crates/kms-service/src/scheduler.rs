@@ -88,8 +88,10 @@ impl Zone {
     }
 
     async fn carry_out_due_of(&self, id: KeyId) -> Pass {
-        let Some(cell) = self.directory.any_cell(id) else { return Pass::Complete };
-        match self.carry_out_due(&cell).await {
+        if self.directory.shown(id).is_none() {
+            return Pass::Complete;
+        }
+        match self.carry_out_due(id).await {
             Ok(()) => Pass::Complete,
             Err(cause) => {
                 tracing::error!(key = %id, %cause, "due work failed and will be tried again");

@@ -6,22 +6,22 @@
 use kms_storage::{Body, Health, RecordKey};
 use kms_types::KeyId;
 
-use crate::directory::{Deleted, KeyCell, Unsettled, UnsettledAttempt};
+use crate::directory::{Unsettled, UnsettledAttempt};
 use crate::error::KmsError;
 use crate::kms::Zone;
 use crate::records::Opened;
+use crate::sight::Deleted;
 
 impl Zone {
     /// Returns once it is known how the key stands; the caller holds the key's turn.
-    pub(crate) async fn settled(&self, cell: &KeyCell) -> Result<(), KmsError> {
-        let id = cell.id();
+    pub(crate) async fn settled(&self, id: KeyId) -> Result<(), KmsError> {
         if self.directory.unsettled(id).is_none() {
             return Ok(());
         }
         if self.store.health() != Health::Ready {
             return Err(KmsError::OutcomeUnknown);
         }
-        let refreshed = self.refresh_from_store(cell).await;
+        let refreshed = self.refresh_from_store(id).await;
         match refreshed {
             Ok(()) | Err(KmsError::KeyNotFound) => self.directory.settle(id),
             Err(_) => {}
@@ -35,10 +35,10 @@ impl Zone {
             if self.store.health() != Health::Ready {
                 return;
             }
-            let outcome = match (self.directory.any_cell(id), self.directory.unsettled(id)) {
-                (Some(cell), Some(_)) => {
-                    let _turn = self.directory.turn(&cell).await;
-                    self.settled(&cell).await
+            let outcome = match (self.directory.shown(id), self.directory.unsettled(id)) {
+                (Some(_), Some(_)) => {
+                    let _turn = self.directory.turn(id).await;
+                    self.settled(id).await
                 }
                 (None, Some(unsettled)) => self.settle_creation(id, &unsettled).await,
                 (_, None) => Ok(()),

@@ -13,10 +13,10 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use crate::audit::Actor;
-use crate::directory::{KeyCell, Sight};
 use crate::error::KmsError;
 use crate::kms::Zone;
 use crate::shredding::{Due, ShredError, ShredProgress, ShredReport, as_count};
+use crate::snapshot::Snapshot;
 
 /// Records read at a time.
 const PAGE: usize = 128;
@@ -167,10 +167,10 @@ impl Zone {
                 RecordKind::Name { .. } => self.named_by(place).await?,
             };
             let _turn = match id {
-                Some(id) => Some(self.directory.turn_of(id).await),
+                Some(id) => Some(self.directory.turn(id).await),
                 None => None,
             };
-            let cell = match place.kind() {
+            let shown = match place.kind() {
                 RecordKind::Key { id, .. } => self.shown(*id).await?,
                 RecordKind::Name { .. } => None,
             };
@@ -179,11 +179,13 @@ impl Zone {
             if length_if_before(first, &stored).is_none() {
                 return Ok(Resealed::NotNeeded);
             }
-            if let Some(cell) = &cell
-                && cell.look().record() != stored.version
+            if let Some(snapshot) = &shown
+                && snapshot.record() != stored.version
             {
                 // What is shown is behind: it must not be shown as what the store has.
-                self.refresh_from_store(cell).await.map_err(|cause| ShredError::Store(cause.to_string()))?;
+                self.refresh_from_store(snapshot.key().id())
+                    .await
+                    .map_err(|cause| ShredError::Store(cause.to_string()))?;
                 continue;
             }
             let Ok(plain) = self.records.epochs().open(place, stored.version, sealed) else {
@@ -197,9 +199,8 @@ impl Zone {
             let commit = Commit::new(vec![Write::live(place.clone(), stored.version, record)]);
             match sealing.commit(self.store.as_ref(), commit.fenced(self.fence.clone())).await {
                 Ok(durable) => {
-                    if let Some(cell) = cell {
-                        let snapshot = cell.look().stored_as(version);
-                        self.directory.publish(&cell, snapshot, &durable);
+                    if let Some(snapshot) = shown {
+                        self.directory.publish(snapshot.stored_as(version), &durable);
                     }
                     kms_crashpoint::passed("shred:resealed");
                     return Ok(Resealed::Done);
@@ -211,11 +212,13 @@ impl Zone {
         Err(ShredError::Store(format!("record {place} is changed by others all the time")))
     }
 
-    /// The cell of key `id`, if it is shown, in the state that the store has; the caller holds the key's turn.
-    async fn shown(&self, id: KeyId) -> Result<Option<Arc<KeyCell>>, ShredError> {
-        let Sight::Live(cell) = self.directory.sight(id) else { return Ok(None) };
-        match self.settled(&cell).await {
-            Ok(()) => Ok(Some(cell)),
+    /// What is shown of key `id`, if anything, in the state that the store has; the caller holds the key's turn.
+    async fn shown(&self, id: KeyId) -> Result<Option<Arc<Snapshot>>, ShredError> {
+        if self.directory.shown(id).is_none() {
+            return Ok(None);
+        }
+        match self.settled(id).await {
+            Ok(()) => Ok(self.directory.shown(id)),
             Err(KmsError::KeyNotFound) => Ok(None),
             Err(_) => Err(ShredError::Unsettled),
         }

@@ -11,15 +11,21 @@ use crate::usage::VersionUsage;
 
 /// A key as its record at one version says it. Never changed, only replaced; the material is wiped with the last reference
 /// to it.
+///
+/// What a use of the key reads stands first, in two cache lines: see [`Key`].
+#[repr(C)]
 pub(crate) struct Snapshot {
-    key: Key,
     /// The material of each of the key's versions, in their order.
     material: Materials,
+    key: Key,
     record: RecordVersion,
 }
 
-/// The material of one version of a key, and what it was used for.
-pub(crate) struct VersionMaterial {
+/// The material of one version of a key, and what it was used for. Clones are the same one: versions live on in later snapshots.
+#[derive(Clone)]
+pub(crate) struct VersionMaterial(triomphe::Arc<Used>);
+
+struct Used {
     material: KeyMaterial,
     usage: VersionUsage,
 }
@@ -27,11 +33,16 @@ pub(crate) struct VersionMaterial {
 impl VersionMaterial {
     /// Material that was not used yet.
     pub(crate) fn new(material: KeyMaterial) -> Self {
-        Self { material, usage: VersionUsage::default() }
+        Self(triomphe::Arc::new(Used { material, usage: VersionUsage::default() }))
     }
 
     pub(crate) fn usage(&self) -> &VersionUsage {
-        &self.usage
+        &self.0.usage
+    }
+
+    /// Whether both are the same one in memory.
+    fn is(&self, other: &Self) -> bool {
+        triomphe::Arc::ptr_eq(&self.0, &other.0)
     }
 }
 
@@ -39,22 +50,22 @@ impl Deref for VersionMaterial {
     type Target = KeyMaterial;
 
     fn deref(&self) -> &KeyMaterial {
-        &self.material
+        &self.0.material
     }
 }
 
-/// The material of a key's versions, oldest first. Versions live on in later snapshots, hence the `Arc`. Most keys have one
-/// version, which takes no list.
+/// The material of a key's versions, oldest first. Most keys have one version, which takes no list.
+#[derive(Clone)]
 enum Materials {
-    One(Arc<VersionMaterial>),
-    Many(Box<[Arc<VersionMaterial>]>),
+    One(VersionMaterial),
+    Many(Box<[VersionMaterial]>),
 }
 
 impl Snapshot {
     /// `material` holds one entry for each of the key's versions, oldest first.
-    pub(crate) fn new(key: Key, material: Box<[Arc<VersionMaterial>]>, record: RecordVersion) -> Self {
+    pub(crate) fn new(key: Key, material: Box<[VersionMaterial]>, record: RecordVersion) -> Self {
         let material = match &*material {
-            [one] => Materials::One(Arc::clone(one)),
+            [one] => Materials::One(one.clone()),
             _ => Materials::Many(material),
         };
         Self { key, material, record }
@@ -68,11 +79,7 @@ impl Snapshot {
 
     /// The same key and material, whose record has become version `record`.
     pub(crate) fn stored_as(&self, record: RecordVersion) -> Self {
-        let material = match &self.material {
-            Materials::One(one) => Materials::One(Arc::clone(one)),
-            Materials::Many(all) => Materials::Many(all.clone()),
-        };
-        Self { key: self.key.clone(), material, record }
+        Self { key: self.key.clone(), material: self.material.clone(), record }
     }
 
     pub(crate) fn key(&self) -> &Key {
@@ -90,7 +97,7 @@ impl Snapshot {
     }
 
     /// All material, oldest first: to seal the key's next record.
-    pub(crate) fn all_material(&self) -> &[Arc<VersionMaterial>] {
+    pub(crate) fn all_material(&self) -> &[VersionMaterial] {
         match &self.material {
             Materials::One(one) => std::slice::from_ref(one),
             Materials::Many(all) => all,
@@ -102,8 +109,8 @@ impl Snapshot {
     pub(crate) fn take_over_usage(&self, before: &Self) {
         for (info, material) in self.key.versions().iter().zip(self.all_material()) {
             let known = before.key.place_of(info.version).and_then(|place| before.all_material().get(place));
-            if let Some(known) = known.filter(|known| !Arc::ptr_eq(known, material)) {
-                material.usage.set(known.usage.read());
+            if let Some(known) = known.filter(|known| !known.is(material)) {
+                material.usage().set(known.usage().read());
             }
         }
     }
@@ -122,6 +129,21 @@ impl Snapshot {
         if key != self.key.id() {
             return None;
         }
-        self.all_material().get(self.key.place_of(version)?).map(AsRef::as_ref)
+        self.all_material().get(self.key.place_of(version)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::mem::offset_of;
+    use std::sync::atomic::AtomicUsize;
+
+    /// Each key in memory has one of each, and the allocator rounds both up, after eight bytes of its own, to a multiple of 16.
+    #[test]
+    fn a_snapshot_and_its_material_are_small() {
+        assert_eq!(size_of::<[AtomicUsize; 2]>() + size_of::<Snapshot>(), 216);
+        assert_eq!(size_of::<AtomicUsize>() + size_of::<Used>(), 40);
+        assert_eq!(offset_of!(Snapshot, key), 16, "the material comes first, then what a use asks of the key");
     }
 }

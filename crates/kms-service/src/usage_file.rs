@@ -74,8 +74,7 @@ impl Kms {
         let mut text = vec![FORMAT];
         text.extend_from_slice(&zone.counting.since.load(Ordering::Relaxed).to_be_bytes());
         let mut uses = 0_u64;
-        for cell in zone.directory.cells() {
-            let snapshot = cell.look();
+        for snapshot in zone.directory.all_shown() {
             for (info, material) in snapshot.key().versions().iter().zip(snapshot.all_material()) {
                 let used = material.usage().read();
                 if used == Use::default() {
@@ -119,8 +118,7 @@ impl Kms {
         let mut uses = 0_u64;
         for entry in entries {
             let (id, version, used) = read_entry(entry).ok_or(UsageFault::Format)?;
-            let Some(cell) = zone.directory.any_cell(id) else { continue };
-            let snapshot = cell.look();
+            let Some(snapshot) = zone.directory.shown(id) else { continue };
             let place = snapshot.key().place_of(version);
             if let Some(material) = place.and_then(|place| snapshot.all_material().get(place)) {
                 material.usage().set(used);

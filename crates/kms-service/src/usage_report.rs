@@ -93,21 +93,20 @@ impl Kms {
     /// The use of one key, whosever it is; `None` when it is not there.
     #[must_use]
     pub fn usage_of(&self, id: KeyId) -> Option<KeyUse> {
-        let cell = self.zone().directory.any_cell(id)?;
-        Some(KeyUse::of(&cell.look(), self.zone().clock.now()))
+        let snapshot = self.zone().directory.shown(id)?;
+        Some(KeyUse::of(&snapshot, self.zone().clock.now()))
     }
 
     /// The use of at most `limit` keys after `after`, in the order of their ids, which is that of their creation.
     #[must_use]
     pub fn usage_page(&self, filter: &UsageFilter, after: Option<KeyId>, limit: usize) -> Vec<KeyUse> {
         let now = self.zone().clock.now();
-        let mut cells: Vec<_> = self.zone().directory.cells().into_iter().map(|cell| (cell.id(), cell)).collect();
-        cells.retain(|(id, _)| after.is_none_or(|after| *id > after));
-        cells.sort_unstable_by_key(|(id, _)| *id);
-        let told = cells.iter().filter_map(|(_, cell)| {
-            let snapshot = cell.look();
+        let mut shown = self.zone().directory.all_shown();
+        shown.retain(|snapshot| after.is_none_or(|after| snapshot.key().id() > after));
+        shown.sort_unstable_by_key(|snapshot| snapshot.key().id());
+        let told = shown.iter().filter_map(|snapshot| {
             let asked = filter.organisation.as_ref().is_none_or(|name| name == snapshot.key().organisation());
-            let told = asked.then(|| KeyUse::of(&snapshot, now))?;
+            let told = asked.then(|| KeyUse::of(snapshot, now))?;
             if filter.old_versions { told.only_old_versions() } else { Some(told) }
         });
         told.take(limit).collect()
@@ -119,8 +118,7 @@ impl Kms {
         let now = self.zone().clock.now();
         let recent = |time: Option<Timestamp>| time.is_some_and(|time| now.since(time) < RECENT);
         let (mut used, mut old) = (0, 0);
-        for cell in self.zone().directory.cells() {
-            let snapshot = cell.look();
+        for snapshot in self.zone().directory.all_shown() {
             let Some((newest, older)) = snapshot.all_material().split_last() else { continue };
             let of_old = older.iter().any(|material| recent(material.usage().read().decrypted_at));
             let of_any = of_old || older.iter().chain([newest]).any(|one| recent(one.usage().read().last_at()));

@@ -1,5 +1,6 @@
 //! Names and texts that users choose.
 
+use smol_str::SmolStr;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ macro_rules! text {
             /// The text as the user gave it.
             #[must_use]
             pub fn as_str(&self) -> &str {
-                &self.0
+                self.0.text()
             }
         }
 
@@ -29,7 +30,7 @@ macro_rules! text {
 
             fn from_str(text: &str) -> Result<Self, InvalidText> {
                 $check(text)?;
-                Ok(Self(text.into()))
+                Ok(Self(Held::new(text)))
             }
         }
 
@@ -43,13 +44,13 @@ macro_rules! text {
 
         impl From<$name> for String {
             fn from(value: $name) -> String {
-                String::from(&*value.0)
+                String::from(value.as_str())
             }
         }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
+                f.write_str(self.as_str())
             }
         }
     };
@@ -57,31 +58,85 @@ macro_rules! text {
 
 text! {
     /// The name of a key, unique within an organisation and zone: 1 to 255 characters, none of them a control or
-    /// text-direction character, no blank at either end.
-    KeyName(Box<str>), check_key_name
+    /// text-direction character, no blank at either end. One of at most 23 bytes takes no memory beside the value itself.
+    KeyName(SmolStr), check_key_name
 }
 
 text! {
     /// A key's description: at most 1024 characters; line breaks and tabs are the only control characters allowed.
-    Description(Box<str>), check_description
+    #[derive(Default)]
+    Description(Rare), check_description
 }
 
 text! {
     /// An organisation as the configuration names it: 1 to 63 of `a-z`, `0-9` and `-`, not starting or ending with `-`.
     /// Clones share the text: few organisations own many keys.
-    OrganisationName(Arc<str>), check_slug
+    OrganisationName(Shared), check_slug
 }
 
 text! {
     /// A zone, such as `ch-gva-2`: 1 to 63 of `a-z`, `0-9` and `-`, not starting or ending with `-`.
     /// Clones share the text.
-    ZoneName(Arc<str>), check_slug
+    ZoneName(Shared), check_slug
 }
 
-impl Default for Description {
-    /// The empty description.
-    fn default() -> Self {
-        Self("".into())
+/// How a text is held. Every key in memory has one of each, so their size counts more than the time to read one.
+trait Held {
+    fn new(text: &str) -> Self;
+
+    fn text(&self) -> &str;
+}
+
+/// A text that many values share, behind one pointer of 8 bytes.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Shared(Arc<Box<str>>);
+
+/// A text that is empty as a rule: 8 bytes, and more only when there is one.
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Rare(
+    /// Never empty, so that equal texts are equal values.
+    Option<Box<Box<str>>>,
+);
+
+impl Held for SmolStr {
+    fn new(text: &str) -> Self {
+        Self::new(text)
+    }
+
+    fn text(&self) -> &str {
+        self
+    }
+}
+
+impl Held for Shared {
+    fn new(text: &str) -> Self {
+        Self(Arc::new(text.into()))
+    }
+
+    fn text(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Held for Rare {
+    fn new(text: &str) -> Self {
+        Self((!text.is_empty()).then(|| Box::new(text.into())))
+    }
+
+    fn text(&self) -> &str {
+        self.0.as_deref().map_or("", |text| text)
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.text().fmt(f)
+    }
+}
+
+impl fmt::Debug for Rare {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.text().fmt(f)
     }
 }
 
@@ -133,6 +188,27 @@ fn changes_direction(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Every key in memory has one of each.
+    #[test]
+    fn texts_are_small() {
+        let sizes =
+            [size_of::<KeyName>(), size_of::<Description>(), size_of::<OrganisationName>(), size_of::<ZoneName>()];
+        assert_eq!(sizes, [24, 8, 8, 8]);
+    }
+
+    #[test]
+    fn a_text_is_what_was_given_however_it_is_held() {
+        for text in ["x", &"n".repeat(23), &"n".repeat(24), &"é".repeat(255)] {
+            let name: KeyName = text.parse().unwrap();
+            assert_eq!((name.as_str(), name.to_string(), String::from(name.clone())), (text, text.into(), text.into()));
+        }
+        let [none, some]: [Description; 2] = ["", "some"].map(|text| text.parse().unwrap());
+        assert_eq!((none.as_str(), some.as_str()), ("", "some"));
+        assert_eq!(none, Description::default());
+        assert!(none < some);
+        assert_eq!(format!("{none:?} {some:?}"), r#"Description("") Description("some")"#);
+    }
 
     #[test]
     fn key_names() {

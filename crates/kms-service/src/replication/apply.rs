@@ -5,20 +5,19 @@ use kms_replication::RefusalReason;
 use kms_storage::record::TombstoneRecord;
 use kms_storage::{Body, Commit, CommitError, RecordKey, RecordVersion, StoreRevision, Write};
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use crate::accounts::Undertaking;
 use crate::audit::Actor;
 use crate::change::Attempt;
-use crate::directory::{Deleted, KeyCell, Sight};
 use crate::error::KmsError;
 use crate::kms::Zone;
 use crate::recording::Recorded;
 use crate::records::Opened;
 use crate::replication::fault;
+use crate::sight::{Deleted, Sight};
 use crate::snapshot::{Snapshot, VersionMaterial};
 
-type Material = Box<[Arc<VersionMaterial>]>;
+type Material = Box<[VersionMaterial]>;
 
 /// What to do after a step.
 enum Next {
@@ -34,7 +33,7 @@ impl Zone {
         let change = self.begin_change().map_err(failed)?;
         loop {
             let next = match self.directory.sight(state.id()) {
-                Sight::Live(cell) => self.update_replica(&cell, state, &material, &change).await?,
+                Sight::Live(_) => self.update_replica(state, &material, &change).await?,
                 Sight::Nothing => self.first_copy(state, &material, &change).await?,
                 Sight::Deleted(_) => return Err(RefusalReason::Deleted),
                 Sight::Damaged => return Err(failed("the stored record of this key is damaged")),
@@ -53,7 +52,7 @@ impl Zone {
         let change = self.begin_change().map_err(failed)?;
         loop {
             let next = match self.directory.sight(tombstone.id) {
-                Sight::Live(cell) => self.delete_replica(&cell, &tombstone, &change).await?,
+                Sight::Live(_) => self.delete_replica(&tombstone, &change).await?,
                 Sight::Nothing => self.bury_unseen(&tombstone, &change).await?,
                 Sight::Deleted(deleted) if deleted.revision >= tombstone.revision => return Ok(()),
                 Sight::Deleted(_) => return Err(RefusalReason::Deleted),
@@ -68,14 +67,13 @@ impl Zone {
 
     async fn update_replica(
         &self,
-        cell: &KeyCell,
         state: &OriginState,
         material: &Material,
         change: &Undertaking<'_>,
     ) -> Result<Next, RefusalReason> {
-        let _turn = self.directory.turn(cell).await;
-        self.settled(cell).await.map_err(failed)?;
-        let current = Arc::clone(&cell.look());
+        let _turn = self.directory.turn(state.id()).await;
+        self.settled(state.id()).await.map_err(failed)?;
+        let Some(current) = self.directory.shown(state.id()) else { return Ok(Next::Again) };
         let key = match current.key().apply_origin(state, self.clock.now()) {
             Ok(OriginUpdate::AlreadyHeld) => return Ok(Next::Done),
             Ok(OriginUpdate::Newer(key)) => *key,
@@ -84,7 +82,7 @@ impl Zone {
             Err(cause @ ForeignState::Exhausted) => return Err(failed(cause)),
         };
         let material = joined_material(&key, state, material, &current)?;
-        match self.commit_key(cell, &current, key, material, None).await.map_err(failed)? {
+        match self.commit_key(&current, key, material, None).await.map_err(failed)? {
             Attempt::Done(key, commit) => {
                 tell(&key, "replica updated by its origin");
                 let made = Recorded::of("apply-replica", Actor::Peer(key.origin_zone()), &key, commit);
@@ -171,13 +169,12 @@ impl Zone {
 
     async fn delete_replica(
         &self,
-        cell: &KeyCell,
         tombstone: &TombstoneRecord,
         change: &Undertaking<'_>,
     ) -> Result<Next, RefusalReason> {
-        let _turn = self.directory.turn(cell).await;
-        self.settled(cell).await.map_err(failed)?;
-        let current = Arc::clone(&cell.look());
+        let _turn = self.directory.turn(tombstone.id).await;
+        self.settled(tombstone.id).await.map_err(failed)?;
+        let Some(current) = self.directory.shown(tombstone.id) else { return Ok(Next::Again) };
         let key = current.key();
         let is_of = key.is_replica_from(&tombstone.origin_zone)
             && *key.organisation() == tombstone.organisation
@@ -188,7 +185,7 @@ impl Zone {
         if key.origin_revision() >= tombstone.revision {
             return Err(RefusalReason::Malformed);
         }
-        match self.commit_tombstone(cell, &current, tombstone, None).await.map_err(failed)? {
+        match self.commit_tombstone(&current, tombstone, None).await.map_err(failed)? {
             Attempt::Done(key, commit) => {
                 tell(&key, "replica deleted for good by its origin");
                 self.record(change, buried(tombstone, commit)).await.map_err(failed)?;
@@ -252,11 +249,11 @@ fn joined_material(
     let of_origin = |version| versions.iter().position(|info| info.version == version).and_then(|at| origin.get(at));
     let of_replica = |version| replica.key().place_of(version).and_then(|at| replica.all_material().get(at));
     let joined = key.versions().iter().map(|info| {
-        let check_value = |material: &Arc<VersionMaterial>| material.check_value(key.id(), info.version);
+        let check_value = |material: &VersionMaterial| material.check_value(key.id(), info.version);
         match (of_origin(info.version), of_replica(info.version)) {
             (Some(theirs), Some(ours)) if check_value(theirs) != check_value(ours) => None,
             // Of the same material the copy that is here, beside which its use is counted.
-            (_, Some(material)) | (Some(material), None) => Some(Arc::clone(material)),
+            (_, Some(material)) | (Some(material), None) => Some(material.clone()),
             (None, None) => None,
         }
     });

@@ -6,11 +6,11 @@ use kms_types::{KeyId, ZoneName};
 use std::sync::Arc;
 
 use crate::audit::Actor;
-use crate::directory::Sight;
 use crate::kms::Zone;
 use crate::link::{BadFrame, FrameSender};
 use crate::records::Arrived;
 use crate::replication::{Replication, fault};
+use crate::sight::Sight;
 
 impl Zone {
     /// The replication, if it has to do with `peer`.
@@ -66,8 +66,7 @@ impl Zone {
     /// What this zone holds of `key`. The directory shows what is durable only.
     fn held(&self, key: KeyId) -> Held {
         match self.directory.sight(key) {
-            Sight::Live(cell) => {
-                let shown = cell.look();
+            Sight::Live(shown) => {
                 let key = shown.key();
                 Held::Key { origin: key.origin_zone().clone(), revision: key.origin_revision() }
             }

@@ -215,8 +215,8 @@ impl Zone {
 
     /// Makes all this zone's replicated keys known, as found in the store at start.
     pub(crate) fn announce_all(&self) {
-        for cell in self.directory.cells() {
-            self.announce(cell.look().key());
+        for snapshot in self.directory.all_shown() {
+            self.announce(snapshot.key());
         }
         for (key, deleted) in self.directory.tombstones() {
             self.announce_tombstone(key, deleted.revision, &deleted.replicas);

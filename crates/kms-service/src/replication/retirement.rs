@@ -5,9 +5,9 @@ use kms_storage::{Body, Commit, RecordKey, Write};
 use kms_types::KeyId;
 use std::collections::BTreeSet;
 
-use crate::directory::{Deleted, Sight};
 use crate::kms::Zone;
 use crate::records::Opened;
+use crate::sight::{Deleted, Sight};
 
 impl Zone {
     /// Notes in the tombstone of `key` that all zones have confirmed it. When that fails, they are asked again after the

@@ -6,9 +6,9 @@ use kms_storage::{Body, RecordKey};
 use kms_types::{KeyId, Revision, ZoneName};
 use zeroize::Zeroizing;
 
-use crate::directory::{Deleted, Sight};
 use crate::kms::Zone;
 use crate::records::Opened;
+use crate::sight::{Deleted, Sight};
 
 impl Zone {
     /// The message that brings `target` the state of `key` as it is now; `None` when there is none, which is reported.
@@ -37,8 +37,7 @@ impl Zone {
     /// The durable state of `key`: what is shown of a key always is.
     async fn current_state(&self, key: KeyId) -> Result<(Revision, Zeroizing<Vec<u8>>), String> {
         match self.directory.sight(key) {
-            Sight::Live(cell) => {
-                let snapshot = cell.look();
+            Sight::Live(snapshot) => {
                 let plain = self.records.transfer_of(&snapshot).map_err(|cause| cause.to_string())?;
                 Ok((snapshot.key().revision().seq, plain))
             }
