@@ -85,7 +85,7 @@ fn main() {
 
 /// One operation with plaintexts of one size on that many keys.
 fn kind(operation: Operation, size: usize, keys: usize) -> LoadKind {
-    LoadKind { mix: Mix::only(operation), size, keys, distribution: Distribution::Uniform, seed: 1 }
+    LoadKind { mix: Mix::only(operation), size, keys, distribution: Distribution::Uniform, requests: 0, seed: 1 }
 }
 
 /// A visit of 32 connections that are kept.

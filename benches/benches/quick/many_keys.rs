@@ -3,7 +3,7 @@
 use crate::goals::{Goal, Row};
 use crate::servers::{CryptoCalls, Place, Processors, Serve};
 use crate::{ROUNDS, SERVER_CPU, closed, kind};
-use kms_load::{KeyHandle, Operation};
+use kms_load::{KeyHandle, LoadKind, Operation};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -47,7 +47,9 @@ pub(crate) fn rows(prepared: &Prepared, place: &Place) -> Vec<Row> {
     let serve = Serve::start(place, &prepared.directory, Processors::One(SERVER_CPU), CryptoCalls::Untold);
     let mut session = serve.session(prepared.keys.clone());
     let ratios = (0..ROUNDS).map(|round| {
-        let (all, one) = (kind(Operation::Encrypt, 32, KEYS), kind(Operation::Encrypt, 32, 1));
+        let all = kind(Operation::Encrypt, 32, KEYS);
+        // As many different requests, so that the keys alone differ.
+        let one = LoadKind { requests: KEYS, ..kind(Operation::Encrypt, 32, 1) };
         let mut rate = |kind| closed(&mut session, kind, serve.process()).per_second;
         if round % 2 == 0 {
             let all = rate(&all);

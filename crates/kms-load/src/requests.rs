@@ -77,6 +77,7 @@ impl Requests {
         material: Material,
         mix: &Mix,
         distribution: Distribution,
+        least: usize,
         name_prefix: String,
         random: &mut Rng,
     ) -> Self {
@@ -84,7 +85,7 @@ impl Requests {
         let size = material.plaintexts.first().map_or(0, Vec::len);
         // Each operation on each key, as far as memory allows.
         let most = POOL_BYTES / (HEAD_BYTES + size * 3 / 2);
-        let count = (keys * mix.shares().len()).max(1_024).min(most.max(64));
+        let count = (keys * mix.shares().len()).max(least).max(1_024).min(most.max(64));
         let chosen = distribution.draw(keys, count, random);
         let recipes = mix.sequence(count).into_iter().zip(chosen).map(|(operation, key)| {
             let plaintext = match operation {

@@ -130,7 +130,7 @@ fn measure(
             return Ok(Vec::new());
         }
         let (session, server) = &mut sessions[point.target];
-        let kind = kind(point, settings);
+        let kind = kind(point, points, settings);
         let target = session.label().to_owned();
         session
             .prepare(&kind, &mut |what, done, total| on_event(Event::Step { target: &target, what, done, total }))?;
@@ -167,7 +167,7 @@ fn measure(
             let (session, server) = &mut sessions[point.target];
             let what = point.describe(session.label());
             on_event(Event::Begin { number, total: points.len() * settings.repeats, what: &what });
-            let mut kind = kind(point, settings);
+            let mut kind = kind(point, points, settings);
             kind.seed = random.u64(..);
             let visit_settings = visit_settings(point, settings, result.pace(), *server, stop);
             let visit = session.visit(&kind, &visit_settings, &mut |second| on_event(Event::Second(second)))?;
@@ -201,8 +201,11 @@ fn peak(
     Ok(crate::report::median(&rates))
 }
 
-fn kind(point: &Point, settings: &Settings) -> LoadKind {
+/// The load at one of `all` points, which differ in nothing but what they say.
+fn kind(point: &Point, all: &[Point], settings: &Settings) -> LoadKind {
+    let requests = all.iter().map(|point| point.keys * point.mix.shares().len()).max().unwrap_or_default();
     LoadKind {
+        requests,
         mix: point.mix.clone(),
         size: point.size,
         keys: point.keys,

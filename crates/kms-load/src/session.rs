@@ -59,6 +59,9 @@ pub struct LoadKind {
     pub keys: usize,
     /// How they are chosen.
     pub distribution: Distribution,
+    /// At least so many different requests are made, as far as memory allows, and each is sent before any is sent again. Loads that are compared need the
+    /// same number: to send many different requests costs the generator and the caches more than to send a few.
+    pub requests: usize,
     /// What the random choices begin with.
     pub seed: u64,
 }
@@ -169,6 +172,7 @@ impl Session {
             material,
             &kind.mix,
             kind.distribution,
+            kind.requests,
             format!("{}-{}", self.name_prefix, self.loads),
             &mut Rng::with_seed(kind.seed),
         ))

@@ -24,7 +24,7 @@ fn session(server: &Server, keep_alive: KeepAlive) -> Session {
 }
 
 fn kind(mix: &str, keys: usize) -> LoadKind {
-    LoadKind { mix: mix.parse().unwrap(), size: 32, keys, distribution: Distribution::Uniform, seed: 1 }
+    LoadKind { mix: mix.parse().unwrap(), size: 32, keys, distribution: Distribution::Uniform, requests: 0, seed: 1 }
 }
 
 /// How long an answer may take on a machine that has much else to do.

@@ -107,7 +107,7 @@ pub(crate) fn session(protocol: impl Protocol + 'static, endpoint: &Endpoint) ->
 /// Two keys, and `mix` on them for two seconds over one connection.
 pub(crate) fn visit(session: &mut Session, mix: &str) -> Result<Visit, SessionError> {
     let mix = mix.parse().unwrap();
-    let kind = LoadKind { mix, size: 32, keys: 2, distribution: Distribution::Uniform, seed: 1 };
+    let kind = LoadKind { mix, size: 32, keys: 2, distribution: Distribution::Uniform, requests: 0, seed: 1 };
     let settings = VisitSettings {
         connections: 1,
         streams: 1,

@@ -74,7 +74,7 @@ fn a_pool_is_signed_again_at_half_of_its_life() {
     let protocol = Arc::new(ShortLived { inner: protocol, signed: AtomicUsize::new(0) });
     let mut session = Session::new("test".to_owned(), protocol.clone(), wire, Vec::new(), "test".to_owned());
     let mix = "encrypt".parse().unwrap();
-    let kind = LoadKind { mix, size: 32, keys: 1, distribution: Distribution::Uniform, seed: 1 };
+    let kind = LoadKind { mix, size: 32, keys: 1, distribution: Distribution::Uniform, requests: 0, seed: 1 };
     let settings = VisitSettings {
         connections: 1,
         streams: 1,

@@ -110,7 +110,7 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Inf
 fn visit(session: &mut Session, connections: usize, streams: usize) -> Result<Visit, SessionError> {
     let mix = "encrypt".parse().unwrap();
     // More than one frame of HTTP/2 and one record of TLS.
-    let kind = LoadKind { mix, size: 40_000, keys: 1, distribution: Distribution::Uniform, seed: 1 };
+    let kind = LoadKind { mix, size: 40_000, keys: 1, distribution: Distribution::Uniform, requests: 0, seed: 1 };
     let settings = VisitSettings {
         connections,
         streams,
