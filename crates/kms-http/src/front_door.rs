@@ -150,8 +150,9 @@ impl FrontDoor {
     }
 
     async fn answered(&self, head: &RequestHead<'_>, body: &[u8], log: &mut RequestLog) -> Result<Answer, Problem> {
+        let deadline = log.begun() + self.limits.request_timeout;
         match self.at_once(head, body, log)? {
-            AtOnce::Answered(answer) => self.settled(answer).await,
+            AtOnce::Answered(answer) => self.settled(answer, deadline).await,
             // What a change waits with is large. In a box of its own it does not make every request's state as large.
             AtOnce::Waits { caller, operations } => Box::pin(operations.perform(caller, &self.zones, body)).await,
         }
@@ -195,12 +196,16 @@ impl FrontDoor {
     }
 
     /// The answer to a crypto call, once its entry in the audit log is durable if that is asked for.
-    async fn settled(&self, answer: Answer) -> Result<Answer, Problem> {
+    async fn settled(&self, answer: Answer, deadline: Instant) -> Result<Answer, Problem> {
         let audit = self.kms.audit();
-        if answer.key_version.is_some() && audit.is_synchronous() && audit.settle_uses().await.is_err() {
-            return Err(Problem::not_recorded());
+        if answer.key_version.is_none() || !audit.is_synchronous() {
+            return Ok(answer);
         }
-        Ok(answer)
+        // A log that hangs must not keep connections for good: those of clients that have left among them.
+        match timeout_at(deadline, audit.settle_uses()).await {
+            Ok(Ok(())) => Ok(answer),
+            Ok(Err(_)) | Err(_) => Err(Problem::not_recorded()),
+        }
     }
 
     async fn body<B: HttpBody<Data = Bytes> + Unpin>(

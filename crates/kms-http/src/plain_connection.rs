@@ -215,16 +215,31 @@ async fn send<S: AsyncWrite + Unpin>(
         head.extend_from_slice(behind);
         behind = &[];
     }
-    let sent = send_both(stream, progress, head, behind).await;
-    match content {
-        Content::Public(_) => {}
-        Content::Secret(_) => {
-            head.fill(0);
-            optimization_barrier(head);
-        }
-    }
+    let sent = {
+        let head = Underway { bytes: head, content };
+        send_both(stream, progress, head.bytes, behind).await
+    };
     head.clear();
     sent
+}
+
+/// A head that is on its way, perhaps with `content` behind it. What is secret is wiped whatever becomes of it, and so also when the
+/// connection is given up before its client has taken all.
+struct Underway<'a> {
+    bytes: &'a mut [u8],
+    content: &'a Content,
+}
+
+impl Drop for Underway<'_> {
+    fn drop(&mut self) {
+        match self.content {
+            Content::Public(_) => {}
+            Content::Secret(_) => {
+                self.bytes.fill(0);
+                optimization_barrier(self.bytes);
+            }
+        }
+    }
 }
 
 async fn send_both<S: AsyncWrite + Unpin>(
@@ -258,4 +273,30 @@ async fn send_both<S: AsyncWrite + Unpin>(
         flushed
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::duplex;
+
+    /// Sends a plaintext to a client that takes `taken` bytes of the answer, gives up if that is not all, and shows what is left of it.
+    async fn left_behind(taken: usize) -> (bool, Vec<u8>) {
+        let (mut stream, _client) = duplex(taken);
+        let mut out = Vec::with_capacity(OUT);
+        out.extend_from_slice(b"head ");
+        let content = Content::Secret(SecretBytes::copy_from(b"plaintext"));
+        let progress = Progress::new();
+        let sent = {
+            let mut sending = pin!(send(&mut stream, &progress, &mut out, &content));
+            poll_fn(|cx| Poll::Ready(sending.as_mut().poll(cx).is_ready())).await
+        };
+        (sent, out)
+    }
+
+    #[tokio::test]
+    async fn a_plaintext_is_wiped_also_when_its_client_does_not_take_it() {
+        assert_eq!(left_behind(14).await, (true, Vec::new()));
+        assert_eq!(left_behind(13).await, (false, vec![0; 14]));
+    }
 }

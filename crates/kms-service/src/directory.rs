@@ -202,14 +202,14 @@ impl Directory {
         Ok(Reservation::new(Arc::clone(self), organisation.clone(), name.clone()))
     }
 
-    /// Takes in a key that the store has. False when its id is there already.
+    /// Takes in a key that the store has. False when its id is there already, or everything was forgotten.
     pub(crate) fn load(&self, snapshot: Snapshot) -> bool {
         let snapshot = Arc::new(snapshot);
         let key = snapshot.key();
         let keys = self.keys.pin();
         // Both at once: a name that is no longer reserved has its key, and a key that is there has its name.
         let mut index = self.index();
-        if keys.contains_key(&key.id()) {
+        if self.closed.load(Ordering::Acquire) || keys.contains_key(&key.id()) {
             return false;
         }
         keys.insert(key.id(), Entry::Live(KeyCell::new(Arc::clone(&snapshot))));
@@ -328,8 +328,10 @@ impl Directory {
 
     /// Forgets everything, so that all material is wiped as the last calls end.
     pub(crate) fn clear(&self) {
-        self.closed.store(true, Ordering::Release);
         let keys = self.keys.pin();
+        // Held to the end: a key that is taken in meanwhile is forgotten with the others, or not taken in.
+        let mut index = self.index();
+        self.closed.store(true, Ordering::Release);
         for entry in keys.values() {
             match entry {
                 Entry::Live(cell) => drop(cell.take()),
@@ -337,7 +339,7 @@ impl Directory {
             }
         }
         keys.clear();
-        *self.index() = Index::default();
+        *index = Index::default();
     }
 
     fn not_found(&self) -> KmsError {

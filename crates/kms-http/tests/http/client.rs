@@ -81,7 +81,10 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Client<TcpStream> {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
-        Self::over(TcpStream::connect(address).await.unwrap())
+        let stream = TcpStream::connect(address).await.unwrap();
+        // What is sent in pieces arrives in pieces, and at once.
+        stream.set_nodelay(true).unwrap();
+        Self::over(stream)
     }
 }
 

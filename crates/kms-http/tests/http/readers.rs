@@ -177,6 +177,87 @@ fn both_readers_give_the_same_answers() {
     }
 }
 
+/// What is put in place of some bytes of a good request: whatever could end a line, a field, a head or a body somewhere else.
+fn alterations() -> impl Strategy<Value = &'static [u8]> {
+    proptest::sample::select(vec![
+        &b""[..],
+        b"\r",
+        b"\n",
+        b"\r\n",
+        b"\r\r\n",
+        b"\n\n",
+        b"\r\n\r\n",
+        b"\r\n ",
+        b"\0",
+        b" ",
+        b"\t",
+        b"\x0b",
+        b"\x0c",
+        b"\x7f",
+        b"\xff",
+        b":",
+        b"0",
+        b"+",
+        b",",
+        b"#",
+        b"?",
+        b"%",
+        b"\r\nContent-Length: 0",
+        b"\r\nContent-Length: 00000000000000000000005",
+        b"\r\nTransfer-Encoding:\x0bchunked",
+        b"\r\nTransfer-Encoding: chunked",
+        b"\r\nConnection: close",
+        b"\r\nHost:",
+        b"\r\n: x",
+        b"\r\nX",
+    ])
+}
+
+/// All answers up to the end of the connection, shortly.
+async fn answers(mut client: Client<TcpStream>, first: &[u8], second: &[u8]) -> Vec<Shown> {
+    client.send(first).await;
+    tokio::task::yield_now().await;
+    // It may have been closed because of the first part.
+    let _ = client.try_send(second).await;
+    let mut all = Vec::new();
+    while let Some(answer) = client.answer().await {
+        all.push(shown(&answer, false));
+    }
+    all
+}
+
+#[test]
+fn both_readers_see_the_same_requests_in_the_same_bytes() {
+    const LAST: &[u8] = b"GET /v2/zone HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+
+    let runtime = Runtime::new().unwrap();
+    // What an alteration leaves unfinished is not waited for long.
+    let limits = ConnectionLimits { header_timeout: Duration::from_millis(500), ..ConnectionLimits::default() };
+    let setup = Setup { limits, request_timeout: Duration::from_millis(300), ..Setup::default() };
+    let server = runtime.block_on(running(setup));
+    let good = ACME.request("POST", "/v2/kms-key", r#"{"name":"a name that is bad "}"#);
+    let alteration = (0..good.len(), 0..3_usize, alterations());
+    let altered = (proptest::collection::vec(alteration, 0..3), 0..good.len());
+    let mut runner = TestRunner::new(Config { cases: 1000, ..Config::default() });
+    let outcome = runner.run(&altered, |(alterations, cut)| {
+        let mut bytes = good.clone();
+        for (at, taken, put) in alterations {
+            let at = at.min(bytes.len());
+            let end = (at + taken).min(bytes.len());
+            bytes.splice(at..end, put.iter().copied());
+        }
+        let bytes = [&bytes, ZONES, LAST].concat();
+        let (first, second) = bytes.split_at(cut);
+        let (plain, odd) = runtime.block_on(async {
+            let [plain, odd] = both(&server).await;
+            tokio::join!(answers(plain, first, second), answers(odd, first, second))
+        });
+        prop_assert_eq!(plain, odd, "{}", bytes.escape_ascii());
+        Ok(())
+    });
+    outcome.unwrap_or_else(|failure| panic!("{failure}"));
+}
+
 #[tokio::test]
 async fn requests_of_both_kinds_are_answered_in_order() {
     let server = running(Setup::default()).await;

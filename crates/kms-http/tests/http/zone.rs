@@ -6,7 +6,8 @@ use http::Request;
 use kms_crypto::{SecretBytes, ZonePrivateKey};
 use kms_http::{FrontDoor, OperationFaults, RequestLimits, ZoneEntry};
 use kms_service::{
-    CredentialConfig, Kms, KmsConfig, OrganisationConfig, Parts, ReplicationConfig, Running, SHRED_AFTER, ServiceClock,
+    AuditLog, CredentialConfig, Kms, KmsConfig, OrganisationConfig, Parts, ReplicationConfig, Running, SHRED_AFTER,
+    ServiceClock,
 };
 use kms_storage::{MemoryStore, Store};
 use kms_testkit::{FakeTime, FaultyStore, SeededEntropy, TestVault};
@@ -40,18 +41,24 @@ impl Zone {
     }
 
     pub(crate) async fn with(limits: RequestLimits, keys_per_organisation: u32) -> Self {
-        Self::built(limits, keys_per_organisation, None).await
+        Self::built(limits, keys_per_organisation, None, Arc::new(kms_service::NoAuditLog)).await
     }
 
     /// A zone in which calls fail on purpose.
     pub(crate) async fn with_faults(faults: Arc<dyn OperationFaults>) -> Self {
-        Self::built(RequestLimits::default(), 1000, Some(faults)).await
+        Self::built(RequestLimits::default(), 1000, Some(faults), Arc::new(kms_service::NoAuditLog)).await
+    }
+
+    /// A zone that tells `audit` what is done.
+    pub(crate) async fn with_audit(limits: RequestLimits, audit: Arc<dyn AuditLog>) -> Self {
+        Self::built(limits, 1000, None, audit).await
     }
 
     async fn built(
         limits: RequestLimits,
         keys_per_organisation: u32,
         faults: Option<Arc<dyn OperationFaults>>,
+        audit: Arc<dyn AuditLog>,
     ) -> Self {
         let time = FakeTime::at(Timestamp::from_nanos(1_790_000_000_123_456_789));
         let store = Arc::new(FaultyStore::new(Arc::new(MemoryStore::new())));
@@ -64,7 +71,7 @@ impl Zone {
             shred_after: SHRED_AFTER,
             entropy: Arc::clone(&entropy) as Arc<_>,
             clock: Arc::new(ServiceClock::new(Box::new(time.clone()))),
-            audit: Arc::new(kms_service::NoAuditLog),
+            audit,
         };
         let credential = |credential: Credential, zone: Option<&str>| {
             let zones = zone.map(|zone| vec![zone.parse().unwrap()]);

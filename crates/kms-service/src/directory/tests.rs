@@ -50,6 +50,8 @@ fn material_goes_with_its_key() {
     directory.clear();
     assert!(cleared.upgrade().is_none(), "everything was forgotten but some material is still in memory");
     assert!(matches!(directory.snapshot(id(2)), Err(KmsError::ReadOnly)));
+    assert!(!directory.load(snapshot(3)), "a key came after everything was forgotten");
+    assert!(directory.shown(id(3)).is_none());
 }
 
 #[test]
