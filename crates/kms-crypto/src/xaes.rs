@@ -124,7 +124,8 @@ impl XaesKey {
         if let Some(cpu) = AesNi::detect() {
             cpu.encrypt_blocks(self.expose_key(), blocks);
         } else {
-            encrypt_with_aes(self.expose_key(), blocks);
+            // Its round keys lie on the stack, deeper than some backends' own wiping goes.
+            with_wiped_stack(|| encrypt_with_aes(self.expose_key(), blocks));
         }
     }
 

@@ -169,7 +169,8 @@ async fn next_head<S: AsyncRead + Unpin>(
             }
         }
         let filled = poll_fn(|cx| {
-            if ahead.is_empty() && ending.has_begun() {
+            // Half a head is not waited for.
+            if ending.has_begun() {
                 return Poll::Ready(Ok(Brought::End));
             }
             ahead.poll_fill(stream, cx)

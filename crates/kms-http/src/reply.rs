@@ -127,6 +127,9 @@ fn write_number(number: u64, out: &mut Vec<u8>) {
     let _ = write!(out, "{number}");
 }
 
+/// The end of the year 9999: a `Date` field has four digits for the year.
+const LAST_SECOND: u64 = 253_402_300_799;
+
 /// A second as the `Date` field has it (RFC 9110 section 5.6.7), kept until the next.
 pub(crate) struct Date {
     second: Option<i64>,
@@ -142,9 +145,9 @@ impl Date {
     /// Of `now`, in seconds since 1970.
     pub(crate) fn at(&mut self, now: i64) -> &Self {
         if self.second != Some(now) {
-            let since = Duration::from_secs(u64::try_from(now).unwrap_or_default());
+            let seconds = u64::try_from(now).unwrap_or_default().min(LAST_SECOND);
             self.second = Some(now);
-            self.text = UNIX_EPOCH.checked_add(since).map(|at| HttpDate::from(at).to_string()).unwrap_or_default();
+            self.text = HttpDate::from(UNIX_EPOCH + Duration::from_secs(seconds)).to_string();
         }
         self
     }
@@ -193,6 +196,17 @@ mod tests {
                 .collect();
             let (head, _, _) = written(outcome(), Afterwards::GoesOn);
             assert!(head.starts_with(&format!("HTTP/1.1 {}\r\n{fields}content-length: ", response.status())), "{head}");
+        }
+    }
+
+    #[test]
+    fn any_clock_has_a_date() {
+        for (now, expected) in [
+            (i64::MIN, "Thu, 01 Jan 1970 00:00:00 GMT"),
+            (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"),
+            (i64::MAX, "Fri, 31 Dec 9999 23:59:59 GMT"),
+        ] {
+            assert_eq!(Date::new().at(now).text, expected);
         }
     }
 

@@ -310,6 +310,24 @@ async fn both_keep_the_deadlines() {
 }
 
 #[tokio::test]
+async fn a_shutdown_waits_for_no_half_of_a_head() {
+    let limits = ConnectionLimits { header_timeout: Duration::from_secs(60), ..ConnectionLimits::default() };
+    let mut server = running(Setup { limits, ..Setup::default() }).await;
+    let mut clients = both(&server).await;
+    for client in &mut clients {
+        assert_eq!(client.call(ZONES).await.status, 200);
+        client.send(b"GET /v2/zone HT").await;
+    }
+    let begun = tokio::time::Instant::now();
+    server.shut_down();
+    for client in &mut clients {
+        assert!(client.is_closed().await);
+    }
+    server.ended().await;
+    assert!(begun.elapsed() < limits.shutdown_grace, "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
 async fn a_shutdown_lets_both_answer_what_has_begun() {
     for first in 0..2 {
         let mut server = running(Setup::default()).await;
