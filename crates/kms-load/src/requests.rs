@@ -2,9 +2,9 @@
 
 use crate::clock::UnixSeconds;
 use crate::connection::{Encoded, Wire};
-use crate::key_choice::Distribution;
-use crate::operation::{Mix, Operation};
+use crate::operation::Operation;
 use crate::protocol::{Ciphertext, KeyHandle, NewKey, Protocol};
+use crate::session::LoadKind;
 use fastrand::Rng;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -75,18 +75,17 @@ impl Requests {
         protocol: Arc<dyn Protocol>,
         wire: Arc<Wire>,
         material: Material,
-        mix: &Mix,
-        distribution: Distribution,
-        least: usize,
+        kind: &LoadKind,
         name_prefix: String,
-        random: &mut Rng,
     ) -> Self {
+        let LoadKind { mix, distribution, requests, seed, .. } = kind;
+        let mut random = Rng::with_seed(*seed);
         let keys = material.keys.len();
         let size = material.plaintexts.first().map_or(0, Vec::len);
         // Each operation on each key, as far as memory allows.
         let most = POOL_BYTES / (HEAD_BYTES + size * 3 / 2);
-        let count = (keys * mix.shares().len()).max(least).max(1_024).min(most.max(64));
-        let chosen = distribution.draw(keys, count, random);
+        let count = (keys * mix.shares().len()).max(*requests).max(1_024).min(most.max(64));
+        let chosen = distribution.draw(keys, count, &mut random);
         let recipes = mix.sequence(count).into_iter().zip(chosen).map(|(operation, key)| {
             let plaintext = match operation {
                 Operation::Decrypt => key % material.plaintexts.len(),

@@ -170,11 +170,8 @@ impl Session {
             Arc::clone(&self.protocol),
             Arc::clone(&self.wire),
             material,
-            &kind.mix,
-            kind.distribution,
-            kind.requests,
+            kind,
             format!("{}-{}", self.name_prefix, self.loads),
-            &mut Rng::with_seed(kind.seed),
         ))
     }
 
