@@ -40,7 +40,7 @@ pub use mac::MacKey;
 pub use material::{CheckValue, DecryptError, KeyMaterial, MAX_PLAINTEXT_LEN};
 pub use record::{EpochId, RECORD_OVERHEAD, RecordError};
 pub use root::{RootKey, RootKeyError, RootKeyFingerprint};
-pub use secret::{CapacityExceeded, Secret, SecretBytes};
+pub use secret::{CapacityExceeded, Secret, SecretBytes, wipe};
 pub use transfer::{TRANSFER_OVERHEAD, TransferBinding, open_transfer};
 pub use wrapped::{DescriptorTooLong, KeyringDescription, MAX_DESCRIPTOR_LEN, WrappedKeyring};
 pub use xaes::{XAES_NONCE_LEN, XaesKey};

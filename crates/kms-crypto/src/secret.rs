@@ -146,7 +146,7 @@ impl Drop for SecretBytes {
 ///
 /// `zeroize` itself writes byte by byte (8.6 µs for 64 KiB). This is one `memset` (0.4 µs), kept alive by zeroize's barrier:
 /// an `asm!` block that may read the memory, so the zeros must be there before the memory is freed.
-pub(crate) fn wipe(bytes: &mut [u8]) {
+pub fn wipe(bytes: &mut [u8]) {
     bytes.fill(0);
     optimization_barrier(bytes);
 }

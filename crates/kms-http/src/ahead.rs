@@ -1,10 +1,10 @@
 //! Bytes that were read from a connection before anyone asked for them.
 
+use kms_crypto::wipe;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, ReadBuf};
-use zeroize::optimization_barrier;
 
 /// A connection's buffer. It may hold bodies, so what was taken from it is wiped.
 pub(crate) struct Ahead {
@@ -47,9 +47,7 @@ impl Ahead {
     /// Takes the first `count` bytes of the unread ones, which are wiped.
     pub(crate) fn take(&mut self, count: usize) {
         let taken = &mut self.bytes[self.from..self.to][..count];
-        // One memset, and a barrier that keeps it.
-        taken.fill(0);
-        optimization_barrier(taken);
+        wipe(taken);
         self.from += count;
         if self.from == self.to {
             (self.from, self.to) = (0, 0);
@@ -66,9 +64,7 @@ impl Ahead {
             let unread = self.to - self.from;
             self.bytes.copy_within(self.from..self.to, 0);
             // What moved away leaves nothing behind.
-            let left = &mut self.bytes[unread..self.to];
-            left.fill(0);
-            optimization_barrier(left);
+            wipe(&mut self.bytes[unread..self.to]);
             (self.from, self.to) = (0, unread);
         }
         if self.to == self.bytes.len() {

@@ -1,7 +1,7 @@
 //! From a request to its answer, in an order that gives nothing away: limits, signature, route, members, service.
 
 use crate::answer_body::AnswerBody;
-use crate::body::{self, WholeBody};
+use crate::body::{self, Unreadable};
 use crate::exchange::{Answering, RequestBody};
 use crate::exo2::{Authorization, Refusal};
 use crate::limits::RequestLimits;
@@ -145,13 +145,13 @@ impl FrontDoor {
         log: &mut RequestLog,
     ) -> Result<Answer, Problem> {
         let head = RequestHead::of(parts)?;
-        let body = self.body(body, log.begun() + self.limits.request_timeout).await?;
+        let body = self.in_time(log, body::read(body, self.limits.body_limit())).await?;
         self.answered(&head, body.expose(), log).await
     }
 
     async fn answered(&self, head: &RequestHead<'_>, body: &[u8], log: &mut RequestLog) -> Result<Answer, Problem> {
-        let deadline = log.begun() + self.limits.request_timeout;
-        match self.at_once(head, body, log)? {
+        let deadline = self.deadline(log);
+        match self.at_once(head, body, deadline, log)? {
             AtOnce::Answered(answer) => self.settled(answer, deadline).await,
             // What a change waits with is large. In a box of its own it does not make every request's state as large.
             AtOnce::Waits { caller, operations } => Box::pin(operations.perform(caller, &self.zones, body)).await,
@@ -163,6 +163,7 @@ impl FrontDoor {
         &'a self,
         head: &RequestHead<'_>,
         body: &[u8],
+        deadline: Instant,
         log: &'a mut RequestLog,
     ) -> Result<AtOnce<'a>, Problem> {
         let route = Route::find(head.method, head.path);
@@ -184,7 +185,6 @@ impl FrontDoor {
         {
             return Err(Problem::injected(status));
         }
-        let deadline = log.begun() + self.limits.request_timeout;
         let operations = Operations { kms: &self.kms, limits: &self.limits, deadline, route };
         let Some(caller) = log.caller() else {
             return operations.list_zones(&self.zones, body).map(AtOnce::Answered);
@@ -208,20 +208,27 @@ impl FrontDoor {
         }
     }
 
-    async fn body<B: HttpBody<Data = Bytes> + Unpin>(
+    /// When a request must have its answer.
+    fn deadline(&self, log: &RequestLog) -> Instant {
+        log.begun() + self.limits.request_timeout
+    }
+
+    /// The body that `reading` gives, if it does before the request's deadline.
+    pub(crate) async fn in_time<T>(
         &self,
-        body: &mut B,
-        deadline: Instant,
-    ) -> Result<WholeBody, Problem> {
-        let limit = self.limits.body_limit();
-        let mut reading = pin!(body::read(body, limit));
+        log: &RequestLog,
+        reading: impl Future<Output = Result<T, Unreadable>>,
+    ) -> Result<T, Problem> {
+        let mut reading = pin!(reading);
         // A timer costs more than reading what is there already.
         let read = match std::future::poll_fn(|cx| Poll::Ready(reading.as_mut().poll(cx))).await {
             Poll::Ready(read) => read,
-            // In a box of its own, as below.
-            Poll::Pending => Box::pin(timeout_at(deadline, reading)).await.map_err(|_| Problem::too_slow())?,
+            // In a box of its own, as in `answered`.
+            Poll::Pending => {
+                Box::pin(timeout_at(self.deadline(log), reading)).await.map_err(|_| Problem::too_slow())?
+            }
         };
-        read.map_err(|cause| Problem::unreadable(cause, limit))
+        read.map_err(|cause| Problem::unreadable(cause, self.limits.body_limit()))
     }
 
     /// Who signed the request. `None` for the list of zones, which is the one request that needs no signature; a signature that it

@@ -11,19 +11,16 @@ use crate::front_door::FrontDoor;
 use crate::head::{Framing, HeadScanner, Scanned};
 use crate::limits::ConnectionLimits;
 use crate::plain_head;
-use crate::problem::Problem;
 use crate::progress::Progress;
 use crate::reply::{Afterwards, Date};
 use crate::watch::Ending;
-use kms_crypto::SecretBytes;
+use kms_crypto::{SecretBytes, wipe};
 use std::future::{pending, poll_fn};
 use std::io::{self, IoSlice};
 use std::net::IpAddr;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::Poll;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
-use tokio::time::{Instant, timeout_at};
-use zeroize::optimization_barrier;
 
 /// A connection whose requests have been plain so far.
 pub(crate) struct PlainConnection<'a, S> {
@@ -86,16 +83,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PlainConnection<'_, S> {
                 if progress.begin_request().is_none() {
                     return closes_at_any_instant().await;
                 }
-                let deadline = log.begun() + front_door.limits().request_timeout;
-                let body = whole_body(stream, &after[..here], length, deadline).await;
+                let body = front_door.in_time(&log, whole_body(stream, &after[..here], length)).await;
                 if !progress.body_complete() {
                     return closes_at_any_instant().await;
                 }
                 match body {
                     Ok(body) => front_door.reply(&head, Ok(body.expose()), log).await,
-                    Err(fault) => {
+                    Err(problem) => {
                         unread = Unread::Body;
-                        front_door.reply(&head, Err(fault.problem(front_door.limits().body_limit())), log).await
+                        front_door.reply(&head, Err(problem), log).await
                     }
                 }
             };
@@ -120,21 +116,6 @@ enum Next {
     NotPlain,
     /// Nothing more.
     None,
-}
-
-/// Why a body is not whole.
-enum BodyFault {
-    Late,
-    Broken,
-}
-
-impl BodyFault {
-    fn problem(self, limit: usize) -> Problem {
-        match self {
-            Self::Late => Problem::too_slow(),
-            Self::Broken => Problem::unreadable(Unreadable::Broken, limit),
-        }
-    }
 }
 
 /// Waits until the connection has made way for another: nothing may be done on it any more.
@@ -188,18 +169,11 @@ async fn whole_body<S: AsyncRead + Unpin>(
     stream: &mut S,
     begun: &[u8],
     length: usize,
-    deadline: Instant,
-) -> Result<SecretBytes, BodyFault> {
+) -> Result<SecretBytes, Unreadable> {
     let mut whole = SecretBytes::zeroed(length);
     let (here, rest) = whole.expose_mut().split_at_mut(begun.len());
     here.copy_from_slice(begun);
-    let mut reading = pin!(stream.read_exact(rest));
-    // A timer costs more than reading what is there already.
-    let read = match poll_fn(|cx| Poll::Ready(reading.as_mut().poll(cx))).await {
-        Poll::Ready(read) => read,
-        Poll::Pending => timeout_at(deadline, reading).await.map_err(|_| BodyFault::Late)?,
-    };
-    read.map_err(|_| BodyFault::Broken)?;
+    stream.read_exact(rest).await.map_err(|_| Unreadable::Broken)?;
     Ok(whole)
 }
 
@@ -235,10 +209,7 @@ impl Drop for Underway<'_> {
     fn drop(&mut self) {
         match self.content {
             Content::Public(_) => {}
-            Content::Secret(_) => {
-                self.bytes.fill(0);
-                optimization_barrier(self.bytes);
-            }
+            Content::Secret(_) => wipe(self.bytes),
         }
     }
 }
@@ -279,6 +250,7 @@ async fn send_both<S: AsyncWrite + Unpin>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::pin::pin;
     use tokio::io::duplex;
 
     /// Sends a plaintext to a client that takes `taken` bytes of the answer, gives up if that is not all, and shows what is left of it.
