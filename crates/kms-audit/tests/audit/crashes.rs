@@ -176,7 +176,7 @@ fn no_answered_change_is_missing_after_a_kill() {
 }
 
 #[test]
-#[ignore = "the child of another test"]
+#[ignore = "run as a child by no_answered_change_is_missing_after_a_kill"]
 fn child_that_writes_until_it_is_killed() {
     let Some(directory) = std::env::var_os("ZONEKMS_TEST_AUDIT") else { return };
     let scene = Scene::with(|settings| settings.directory = directory.into());
@@ -213,7 +213,7 @@ fn a_file_that_could_not_be_begun_leaves_no_number_twice() {
 }
 
 #[test]
-#[ignore = "the child of another test"]
+#[ignore = "run as a child by a_file_that_could_not_be_begun_leaves_no_number_twice"]
 fn child_that_runs_out_of_open_files() {
     let Some(directory) = std::env::var_os("ZONEKMS_TEST_AUDIT") else { return };
     let scene = Scene::with(|settings| settings.directory = directory.into());

@@ -23,14 +23,14 @@ fn session(server: &Server, keep_alive: KeepAlive) -> Session {
     Session::new(label, protocol, wire, keys, "test".to_owned())
 }
 
-fn kind(mix: &str, keys: usize) -> LoadKind {
+pub(crate) fn kind(mix: &str, keys: usize) -> LoadKind {
     LoadKind { mix: mix.parse().unwrap(), size: 32, keys, distribution: Distribution::Uniform, requests: 0, seed: 1 }
 }
 
 /// How long an answer may take on a machine that has much else to do.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-fn settings(pace: Pace, connections: usize) -> VisitSettings {
+pub(crate) fn settings(pace: Pace, connections: usize) -> VisitSettings {
     VisitSettings {
         connections,
         streams: 1,

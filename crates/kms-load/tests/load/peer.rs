@@ -1,36 +1,31 @@
 //! Servers that others have written, started for a test, and one load for all of them.
 
+use crate::measuring::{PATIENCE, kind, settings};
 use kms_load::{
-    Distribution, Endpoint, HttpVersion, KeepAlive, LoadKind, Operation, Pace, Protocol, Session, SessionError, Stop,
-    Visit, VisitSettings, Wire,
+    Endpoint, HttpVersion, KeepAlive, Operation, Pace, Protocol, Session, SessionError, Visit, VisitSettings, Wire,
 };
-use rustix::net::sockopt::set_socket_reuseaddr;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, socket_with};
+use kms_testkit::ReservedPort;
 use std::fs::{self, File};
 use std::io::Write;
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::os::fd::OwnedFd;
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-/// How long a server or an answer may take on a machine that has much else to do.
-const PATIENCE: Duration = Duration::from_secs(60);
-
 /// A server's process, which ends with the test.
 pub(crate) struct Peer {
     process: Child,
     pub(crate) address: SocketAddr,
-    /// Bound and never listening: it keeps the port from being given to others, and lets the server listen beside it.
-    _port: OwnedFd,
+    _port: ReservedPort,
 }
 
 impl Peer {
     /// Starts what `command` gives for an address on loopback, and waits until it listens there.
     pub(crate) fn start(command: impl FnOnce(SocketAddr) -> Command) -> Self {
-        let (port, address) = reserve_port().unwrap();
+        let port = ReservedPort::reserve();
+        let address = port.address();
         let mut command = command(address);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let process = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
@@ -51,15 +46,6 @@ impl Drop for Peer {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
-}
-
-/// A port on loopback that nobody has.
-fn reserve_port() -> rustix::io::Result<(OwnedFd, SocketAddr)> {
-    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    set_socket_reuseaddr(&socket, true)?;
-    bind(&socket, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
-    let address = getsockname(&socket)?.try_into()?;
-    Ok((socket, address))
 }
 
 /// The program that the environment names. Where it names none, that is said, past the test harness's capture: a test that
@@ -106,21 +92,8 @@ pub(crate) fn session(protocol: impl Protocol + 'static, endpoint: &Endpoint) ->
 
 /// Two keys, and `mix` on them for two seconds over one connection.
 pub(crate) fn visit(session: &mut Session, mix: &str) -> Result<Visit, SessionError> {
-    let mix = mix.parse().unwrap();
-    let kind = LoadKind { mix, size: 32, keys: 2, distribution: Distribution::Uniform, requests: 0, seed: 1 };
-    let settings = VisitSettings {
-        connections: 1,
-        streams: 1,
-        threads: 1,
-        cpus: Vec::new(),
-        pace: Pace::Closed,
-        warm_up: Duration::ZERO,
-        duration: Duration::from_secs(2),
-        grace: PATIENCE,
-        server: None,
-        stop: Stop::new(),
-    };
-    session.visit(&kind, &settings, &mut |_| {})
+    let settings = VisitSettings { duration: Duration::from_secs(2), ..settings(Pace::Closed, 1) };
+    session.visit(&kind(mix, 2), &settings, &mut |_| {})
 }
 
 /// A [`visit`] in which every operation of `mix` succeeds each time, and after which every key is taken out of use.

@@ -1,10 +1,10 @@
 //! Signatures are made anew while a load runs, before they are too old.
 
-use crate::measuring::{PATIENCE, target};
+use crate::measuring::{kind, settings, target};
 use crate::server::{Fault, Server};
 use kms_load::{
-    Call, Ciphertext, Distribution, Endpoint, KeepAlive, KeyHandle, LoadKind, NewKey, Pace, Protocol, Session, Stop,
-    Target, UnexpectedAnswer, UnixSeconds, VisitSettings,
+    Call, Ciphertext, Endpoint, KeepAlive, KeyHandle, NewKey, Pace, Protocol, Session, Target, UnexpectedAnswer,
+    UnixSeconds, VisitSettings,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -73,21 +73,9 @@ fn a_pool_is_signed_again_at_half_of_its_life() {
     let Target { protocol, wire, .. } = target(&server, "test", KeepAlive::On);
     let protocol = Arc::new(ShortLived { inner: protocol, signed: AtomicUsize::new(0) });
     let mut session = Session::new("test".to_owned(), protocol.clone(), wire, Vec::new(), "test".to_owned());
-    let mix = "encrypt".parse().unwrap();
-    let kind = LoadKind { mix, size: 32, keys: 1, distribution: Distribution::Uniform, requests: 0, seed: 1 };
-    let settings = VisitSettings {
-        connections: 1,
-        streams: 1,
-        threads: 1,
-        cpus: Vec::new(),
-        pace: Pace::Open { per_second: 100.0 },
-        warm_up: Duration::ZERO,
-        duration: Duration::from_secs(5),
-        grace: PATIENCE,
-        server: None,
-        stop: Stop::new(),
-    };
-    let visit = session.visit(&kind, &settings, &mut |_| {}).unwrap();
+    let pace = Pace::Open { per_second: 100.0 };
+    let settings = VisitSettings { duration: Duration::from_secs(5), ..settings(pace, 1) };
+    let visit = session.visit(&kind("encrypt", 1), &settings, &mut |_| {}).unwrap();
     assert_eq!((visit.answered, visit.failed), (500, 0), "{:?}", visit.failures);
     // The key, a first pool of 1024, and at least two more: there is time for twelve.
     let signed = protocol.signed.load(Ordering::Relaxed);

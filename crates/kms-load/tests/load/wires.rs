@@ -1,6 +1,6 @@
 //! TLS and HTTP/2, against a server made of other libraries.
 
-use crate::measuring::PATIENCE;
+use crate::measuring::{kind, settings};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -8,8 +8,8 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use kms_load::{
-    Distribution, Endpoint, Exoscale, FailureKind, HttpVersion, KeepAlive, LoadKind, Pace, Secret, Session,
-    SessionError, Stop, Trust, Visit, VisitSettings, Wire,
+    Endpoint, Exoscale, FailureKind, HttpVersion, KeepAlive, LoadKind, Pace, Secret, Session, SessionError, Trust,
+    Visit, VisitSettings, Wire,
 };
 use std::convert::Infallible;
 use std::io::Write;
@@ -108,21 +108,10 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Inf
 }
 
 fn visit(session: &mut Session, connections: usize, streams: usize) -> Result<Visit, SessionError> {
-    let mix = "encrypt".parse().unwrap();
     // More than one frame of HTTP/2 and one record of TLS.
-    let kind = LoadKind { mix, size: 40_000, keys: 1, distribution: Distribution::Uniform, requests: 0, seed: 1 };
-    let settings = VisitSettings {
-        connections,
-        streams,
-        threads: 1,
-        cpus: Vec::new(),
-        pace: Pace::Closed,
-        warm_up: Duration::ZERO,
-        duration: Duration::from_secs(3),
-        grace: PATIENCE,
-        server: None,
-        stop: Stop::new(),
-    };
+    let kind = LoadKind { size: 40_000, ..kind("encrypt", 1) };
+    let duration = Duration::from_secs(3);
+    let settings = VisitSettings { streams, duration, ..settings(Pace::Closed, connections) };
     session.visit(&kind, &settings, &mut |_| {})
 }
 
